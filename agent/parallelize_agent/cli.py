@@ -215,7 +215,7 @@ def _give_up(config: AgentConfig, instance: Instance, error: ParallelizeError) -
         store = services.open_rare(config, instance)
         store.put(config.layout.heartbeat(instance.worker), heartbeat.encode())
     except Exception as unheard:
-        log.warning("failure not told", error=str(unheard) or repr(unheard))
+        log.warning("failure not reported", error=str(unheard) or repr(unheard))
     _leave_group(config, instance, ShutdownReason(error.what, error=error))
 
 

@@ -136,7 +136,7 @@ def _unknown_failure(error: Exception, service: str) -> ParallelizeError:
     why = f"{type(error).__name__}: {error}"
     if isinstance(error, _NONSENSE_ERRORS) and not isinstance(error, OSError):
         return UnavailableError(
-            f"what {service} answers makes no sense", why,
+            f"{service}'s answer cannot be understood", why,
             "check AWS_ENDPOINT_URL, and proxies on the way",
         )  # fmt: skip
     return UnavailableError(
@@ -170,7 +170,7 @@ def explain(error: Exception, profile: str | None = None) -> ParallelizeError | 
         )
     if _is_unreadable(error):
         return UnavailableError(
-            "what answers is not AWS", str(error).splitlines()[0],
+            "the server that answers is not AWS", str(error).splitlines()[0],
             "check AWS_ENDPOINT_URL, and proxies on the way",
         )  # fmt: skip
     return _explain_setting(error) or _explain_network(error)
@@ -193,14 +193,14 @@ def _explain_setting(error: Exception) -> ParallelizeError | None:
             "--region eu-west-1, or aws.region in parallelize.toml",
         )
     if isinstance(error, _SETTING_ERRORS):
-        return UsageError("AWS's own library refuses a setting", str(error))
+        return UsageError("the AWS library (boto3) rejects a setting", str(error))
     return None
 
 
 def _explain_network(error: Exception) -> ParallelizeError | None:
     if isinstance(error, _BROKEN_BODY_ERRORS):
         return UnavailableError(
-            "what AWS sends keeps breaking off",
+            "AWS's answers keep breaking off",
             str(error),
             "check the network and try again; what is done is not done again",
         )

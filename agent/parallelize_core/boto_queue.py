@@ -85,7 +85,7 @@ class SQSQueue:
             found = answer.get("Attributes", {})
             if not found.keys() >= set(names.values()):
                 raise UnavailableError(
-                    "an answer of SQS breaks off", f"it has only {sorted(found)}"
+                    "an answer of SQS is incomplete", f"it has only {sorted(found)}"
                 )
             return QueueCounts(**{field: int(found[name]) for field, name in names.items()})
 
@@ -135,7 +135,7 @@ def _gone(item: Any) -> bool:
 def _check_whole(answer: Any) -> None:
     """Raise a transient error for an empty answer, which a cut connection leaves."""
     if not answer.keys() & {"Successful", "Failed"}:
-        raise _BatchError("an answer of SQS breaks off", "it names no message")
+        raise _BatchError("an answer of SQS is incomplete", "it names no message")
 
 
 def _check(verb: str, failed: Sequence[Any]) -> None:

@@ -49,7 +49,7 @@ class _BrokenAnswerError(UnavailableError):
 def _field(answer: Any, name: str) -> Any:
     """Return a field that every such answer has; raise a transient error if the answer is cut."""
     if name not in answer:
-        raise _BrokenAnswerError("an answer of S3 breaks off", f"it has no {name}")
+        raise _BrokenAnswerError("an answer of S3 is incomplete", f"it has no {name}")
     return answer[name]
 
 

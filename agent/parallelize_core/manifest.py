@@ -236,7 +236,7 @@ def part_outline(body: bytes, place: str = "") -> PartOutline:
 def _lines(body: bytes) -> list[bytes]:
     *lines, rest = _unpacked(body).split(b"\n")
     if rest:
-        raise ValueError("its last line breaks off")
+        raise ValueError("its last line is cut off")
     return lines
 
 

@@ -134,9 +134,9 @@ BUSY_GROUP = Passing(
 )  # fmt: skip
 """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_UpdateAutoScalingGroup.html"""
 
-MANY_CALLS = "AWS refuses calls for now"
+MANY_CALLS = "AWS is throttling calls"
 
-REFUSED_CALLS = Passing("EC2 refuses calls for now", frozenset({"RequestLimitExceeded"}), 5 * 60)
+REFUSED_CALLS = Passing("EC2 is throttling calls", frozenset({"RequestLimitExceeded"}), 5 * 60)
 """For terminations, the token bucket holds 1,000 and gains 20 per second: 50 s refill it.
 
 https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html

@@ -50,7 +50,7 @@ class Contract(BaseModel):
         for name, value in self.__dict__.items():
             # Written so that NaN, which is neither, is refused as well.
             if isinstance(value, _NUMBERS) and not -MAX_NUMBER <= value <= MAX_NUMBER:
-                raise ValueError(f"{name} is beyond all bounds")
+                raise ValueError(f"{name} is out of range")
         return self
 
 

@@ -107,7 +107,7 @@ class AsyncS3Store:
         named = reply.headers.items()
         metadata = {name.removeprefix(_META): v for name, v in named if name.startswith(_META)}
         if "content-length" not in reply.headers:
-            raise UnavailableError("an answer of S3 breaks off", "it has no Content-Length")
+            raise UnavailableError("an answer of S3 is incomplete", "it has no Content-Length")
         return ObjectInfo(key, int(reply.headers["content-length"]), etag_of(reply), metadata)
 
     async def region(self) -> str | None:

@@ -82,7 +82,7 @@ class AsyncSQSQueue:
         answer = await self._call("GetQueueAttributes", {"AttributeNames": [*_COUNTS.values()]})
         found = answer.get("Attributes") or {}
         if not found.keys() >= set(_COUNTS.values()):
-            raise UnavailableError("an answer of SQS breaks off", f"it has only {sorted(found)}")
+            raise UnavailableError("an answer of SQS is incomplete", f"it has only {sorted(found)}")
         return QueueCounts(**{field: int(found[name]) for field, name in _COUNTS.items()})
 
     async def _insist(self, verb: str, action: str, entries: list[dict[str, Any]]) -> None:
@@ -102,7 +102,7 @@ class AsyncSQSQueue:
         numbered = [{"Id": str(place), **entry} for place, entry in enumerate(entries)]
         answer = await self._call(action, {"Entries": numbered})
         if not answer.keys() & {"Successful", "Failed"}:
-            raise UnavailableError("an answer of SQS breaks off", "it names no message")
+            raise UnavailableError("an answer of SQS is incomplete", "it names no message")
         return answer.get("Failed") or []
 
     async def _call(
@@ -140,9 +140,11 @@ def _decoded(body: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(body)
     except ValueError as error:
-        raise UnavailableError("what answers is not SQS", str(error)) from error
+        raise UnavailableError("the server that answers is not SQS", str(error)) from error
     if not isinstance(answer, dict):
-        raise UnavailableError("what answers is not SQS", f"it sends a {type(answer).__name__}")
+        raise UnavailableError(
+            "the server that answers is not SQS", f"it sends a {type(answer).__name__}"
+        )
     return answer
 
 

@@ -87,4 +87,4 @@ def test_a_program_that_only_this_machine_has_fails_the_check_and_is_named(
     process = here.start("check", TABLE, "--command", "./job.sh")
     _, said = process.communicate()
     assert process.returncode == 1
-    assert "only this machine has, and a worker does not: only-here" in " ".join(said.split())
+    assert "found on this machine, but missing on workers: only-here" in " ".join(said.split())

@@ -27,6 +27,14 @@ MUTATIONS = (
         ("unit/agent/test_drain.py::test_a_lane_waits_for_what_the_main_queue_may_still_bring",),
     ),
     Mutation(
+        "each-lane-waits-for-its-last",
+        "a worker of a lane waits for the leases that others hold there, although it does not lead",
+        RECEIVER,
+        "        elif step is Step.HAND_OVER and not await self.peers.keeps_lane():",
+        "        elif step is Step.HAND_OVER and not await self.peers.leads():",
+        (f"{TESTS}test_a_worker_of_each_lane_waits_for_leases_that_others_hold_there",),
+    ),
+    Mutation(
         "main-leads",
         "a worker for all jobs leads before those of other lanes",
         PEERS,

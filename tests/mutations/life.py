@@ -152,10 +152,10 @@ MUTATIONS = (
         (f"{RECEIVING}test_jobs_that_were_never_sent_are_not_missing",),
     ),
     Mutation(
-        "leader-waits-for-the-last",
-        "the leader waits for the leases that others hold",
+        "one-waits-for-the-last",
+        "one worker of each lane waits for the leases that others hold there",
         RECEIVER,
-        "        elif step is Step.HAND_OVER and not await self.peers.leads():",
+        "        elif step is Step.HAND_OVER and not await self.peers.keeps_lane():",
         "        elif step is Step.HAND_OVER:",
         (f"{RECEIVING}test_only_the_keeper_waits_for_leases_that_others_hold",),
     ),

@@ -202,5 +202,6 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     gc.set_threshold(GARBAGE, 20, 20)
-    apply_choice(os.environ)
+    if sys.argv[1:2] != ["use"]:  # which says if the shell has set the variable
+        apply_choice(os.environ)
     sys.exit(run(sys.argv[1:]))

@@ -363,9 +363,9 @@ def check_local(common: Common) -> None:
             from parallelize.local.records import REGION as LOCAL_REGION
 
             raise UsageError(
-                f"{name} and --local do not go together",
+                f"{name} cannot be combined with --local",
                 f"the local cloud has one region, {LOCAL_REGION}, and no profiles",
-                f"leave {name} out, or --local",
+                f"leave out {name} or --local",
             )
 
 

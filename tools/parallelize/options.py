@@ -180,7 +180,7 @@ class Machines:
     autoscale: Annotated[
         bool | None,
         Parameter(
-            help="persistent: follow the queue, from and to zero. [default: workers.autoscale]"
+            help="persistent: scale with the queue, down to zero. [default: workers.autoscale]"
         ),
     ] = None
     ami: Annotated[
@@ -192,10 +192,13 @@ class Machines:
     ] = None
     max_price: Annotated[
         float | None,
-        Parameter(help="USD an hour for one spot worker. [default: workers.max_price]"),
+        Parameter(
+            help="At most this many USD an hour for a spot worker. [default: workers.max_price]"
+        ),
     ] = None
     max_cost: Annotated[
-        float | None, Parameter(help="USD for the whole run. [default: workers.max_cost]")
+        float | None,
+        Parameter(help="At most this many USD for the whole run. [default: workers.max_cost]"),
     ] = None
 
     def flags(self) -> dict[str, object]:

@@ -118,7 +118,7 @@ def others_queue(run: str, place: str) -> OthersQueueError:
     """Return the error for a name that a run in another place has."""
     return OthersQueueError(
         f"another run of this account is called {run}: it lies in s3://{escape(place)}",
-        "queues and machines are found by the run's name, so theirs would be taken for yours",
+        "queues and machines are found by the run's name, so this run would use theirs",
         "--run NAME   gives your own run another name",
     )
 
@@ -199,7 +199,7 @@ def _check_lengths(names: Names, lanes: Sequence[Lane]) -> None:
     if (excess := len(longest) - MAX_NAME_CHARACTERS) > 0:
         raise UsageError(
             f"the queue {longest} would have a name of {len(longest)} characters",
-            f"SQS takes {MAX_NAME_CHARACTERS}, and those of lanes are the longest",
+            f"SQS allows {MAX_NAME_CHARACTERS}, and the queues of lanes have the longest names",
             f"--run NAME, with {excess} fewer",
         )
 

@@ -88,13 +88,13 @@ def _tags(given: dict[str, str]) -> dict[str, str]:
         raise ValueError(f"{len(given)} tags are too many: AWS takes {MOST_TAGS} beside ours")
     for key, value in given.items():
         if key.lower().startswith("aws:"):
-            raise ValueError(f'"{key}" is no name for a tag: those with aws: are AWS\'s own')
+            raise ValueError(f'"{key}" is not a name for a tag: aws: is reserved for AWS')
         if not 1 <= len(key) <= 128 or len(value) > 256:
             raise ValueError(f'"{key[:40]}" is too long for AWS: 128 characters, and 256 as value')
         if not _TAG.fullmatch(key) or not _TAG.fullmatch(value):
             raise ValueError(
-                f'"{key} = {value}" is no tag that all of AWS takes: letters, digits, blanks and'
-                " . : / = + - @ _"
+                f'"{key} = {value}" is not a tag that all of AWS accepts: use letters, digits,'
+                " spaces and . : / = + - @ _"
             )
     return given
 

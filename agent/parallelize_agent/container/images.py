@@ -257,8 +257,7 @@ class Images:
         if free < wanted:
             raise SetupError(
                 f"there is no room for the image {image.name}",
-                f"it has {size:,} bytes compressed, for which {wanted:,} should be free, and "
-                f"{free:,} are",
+                f"it has {size:,} bytes compressed and needs {wanted:,} free; {free:,} are",
                 "increase workers.disk",
             )
         return free - self.reserve_bytes

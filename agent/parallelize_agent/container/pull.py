@@ -171,7 +171,7 @@ Room = Callable[[int], int]
 """Makes room on the disk for a number of bytes; returns the most that there may be."""
 
 _FIX = (
-    "have skopeo on the machine image (parallelize image build puts it there), or install it by "
+    "use a machine image with skopeo (parallelize image build makes one), or install it by "
     "workers.root_setup"
 )
 

@@ -47,7 +47,7 @@ def install(dependencies: Dependencies, folder: Path) -> Step:
         raise SetupError(
             f"the dependencies in {lock} cannot be installed",
             f"{name} is not on this worker",
-            f"have {name} on the machine image, or install it by workers.root_setup",
+            f"use a machine image with {name}, or install it by workers.root_setup",
         )
     script = ("/bin/sh", "-euc", _SCRIPTS[name], "sh", program, lock, dependencies.python or "3")
     return Step(

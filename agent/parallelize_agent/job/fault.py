@@ -112,10 +112,10 @@ def of_exit(code: int, later_seconds: int) -> Decision:
         case os.EX_OK:
             return SUCCEEDED
         case os.EX_TEMPFAIL:
-            why = f"the command asked for another try later (exit {code})"
+            why = f"the command asked to be retried later (exit {code})"
             return handed_back(why, later_seconds, blameless=True)
         case os.EX_PROTOCOL:
-            why = f"the command stored a checkpoint, to go on from it later (exit {code})"
+            why = f"the command stored a checkpoint, to continue from it later (exit {code})"
             return Decision(DecisionKind.FAILED, Cause.INTERRUPTED, why, goes_on=True)
         case os.EX_DATAERR:
             why = f"the command says that its input is bad (exit {code})"
@@ -137,7 +137,7 @@ def of_start(error: Exception, program: str) -> Decision:
 def given_up(setbacks: tuple[str, ...]) -> Decision:
     """Return the decision on a job that was handed back too often."""
     reasons = "; ".join(dict.fromkeys(setbacks))
-    why = f"it failed {len(setbacks)} times for reasons of machine or network: {reasons}"
+    why = f"it failed {len(setbacks)} times because of the machine or the network: {reasons}"
     return failed(Cause.INFRASTRUCTURE, why, final=True)
 
 

@@ -173,7 +173,7 @@ class _Search:
 
     def collect(self, glob: str) -> None:
         """Add a glob's matches, also beside the input: many programs write their output there."""
-        self._by = "output.collect means"
+        self._by = "output.collect matches"
         listed = {self._root: self._entries, self._root + b"/" + _INPUTS: self._beside_input()}
         for root in listed:
             for path in globs.matching(root, glob, lambda folder: self._listed(folder, listed)):
@@ -243,7 +243,7 @@ class _Search:
             return False
         raise OutputError(
             f"the output {self._shown(path)} "
-            + ("is a link to nothing" if absent else f"cannot be read: {error.strerror}")
+            + ("is a broken link" if absent else f"cannot be read: {error.strerror}")
         )
 
     def _is_remark(self, path: bytes, real: bytes) -> bool:
@@ -341,7 +341,7 @@ def _inside(name: bytes, path: bytes) -> tuple[bytes, int]:
     try:
         return located(path)
     except FileNotFoundError:
-        raise _refused(name, "is a link to nothing") from None
+        raise _refused(name, "is a broken link") from None
     except OSError as error:
         raise _refused(name, f"cannot be read: {error.strerror}") from None
 

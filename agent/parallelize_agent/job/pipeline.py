@@ -120,8 +120,9 @@ class Pipeline:
         return self._slots.usable
 
     def look_again(self) -> None:
-        """Start waiting jobs if the running ones turn out to need less."""
+        """Start waiting jobs, or have more received, if the running ones turn out to need less."""
         self._slots.look_again()
+        self._look_around()
 
     def jobs(self, stage: Stage | None = None) -> list[Job]:
         """Return the jobs in a stage, or all."""

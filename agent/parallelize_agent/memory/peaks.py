@@ -55,13 +55,25 @@ class Histogram:
     def __init__(self, bins: Mapping[int, int]) -> None:
         self.bins = bins
         self.total = sum(bins.values())
+        self._beyond: dict[int, Expected | None] = {}
 
     @cached_property
     def expected(self) -> Expected:
         """What the next job takes; the fewer are known, the wider the assumed variation."""
-        mean, square = _moments(self.bins)
-        variance = square / max(1, self.total - 1) * (1 + 4 / self.total) ** 2
-        return Expected(mean, variance, _edge(_quantile_bin(self.bins) + 1))
+        return self._expected(self.bins)
+
+    def expected_beyond(self, used_bytes: float) -> Expected:
+        """Return what a job takes that uses this much, and grows: its peak is among the larger."""
+        least = _bin(used_bytes)
+        if least not in self._beyond:
+            larger = {number: count for number, count in self.bins.items() if number > least}
+            self._beyond[least] = self._expected(larger) if larger else None
+        return self._beyond[least] or Expected.exactly(used_bytes)
+
+    def _expected(self, bins: Mapping[int, int]) -> Expected:
+        mean, square = _moments(bins)
+        variance = square / max(1, sum(bins.values()) - 1) * (1 + 4 / self.total) ** 2
+        return Expected(mean, variance, _edge(_quantile_bin(bins) + 1))
 
 
 class PeakModel:
@@ -121,28 +133,41 @@ class PeakModel:
     @property
     def overall(self) -> Expected | None:
         """What a job of any size takes; None before a few results."""
+        return self._overall.expected if self._overall.total >= FEW else None
+
+    @property
+    def _overall(self) -> Histogram:
         if self._all is None:
             found: Counter[int] = Counter()
             for bins in (*self._own.values(), *self._others.values()):
                 found.update(bins)
             self._all = Histogram(found)
-        return self._all.expected if self._all.total >= FEW else None
+        return self._all
 
-    def expected(self, size_bytes: int) -> Expected | None:
-        """Return what a job with this input takes; None before a few results of any size."""
-        kind = size_class(size_bytes)
+    def expected(self, size_bytes: int, used_bytes: int = 0) -> Expected | None:
+        """Return what a job with this input takes; None before a few results of any size.
+
+        With `used_bytes`, it runs, uses this much, and still grows.
+        """
+        found, factor = self._closest(size_class(size_bytes))
+        if found is None:
+            return None
+        if not used_bytes:
+            return found.expected.times(factor)
+        return found.expected_beyond(used_bytes / factor).times(factor)
+
+    def _closest(self, kind: int) -> tuple[Histogram | None, float]:
+        """Return the peaks that say most about a size class, and how much larger its own are.
+
+        They are its own, those of the next class, or all.
+        """
         if (known := self._histogram(kind)) and known.total >= FEW:
-            return known.expected
-        return self._of_others(kind)
-
-    def _of_others(self, kind: int) -> Expected | None:
-        """Return the expectation for a size class from the next class, or from all."""
+            return known, 1.0
         nearest = min(self._classes(), key=lambda other: abs(other - kind), default=None)
-        found = self._histogram(nearest) if nearest is not None else None
-        if nearest is None or found is None:
-            return self.overall
+        if nearest is None:
+            return (self._overall if self._overall.total >= FEW else None), 1.0
         # A larger input is assumed to need proportionally more, until there are a few results.
-        return found.expected.times(2.0 ** max(0, kind - nearest))
+        return self._histogram(nearest), 2.0 ** max(0, kind - nearest)
 
     def _classes(self) -> list[int]:
         """Return the size classes that have a few results."""
@@ -175,7 +200,7 @@ def _moments(bins: Mapping[int, int]) -> tuple[float, float]:
     return mean, sum((value - mean) ** 2 * count for value, count in values)
 
 
-def _bin(peak_bytes: int) -> int:
+def _bin(peak_bytes: float) -> int:
     return math.floor(math.log2(max(1, peak_bytes)) * BINS_PER_DOUBLING)
 
 

@@ -172,7 +172,7 @@ class Receiver:
         if step is Step.GIVE_UP:
             why = f"; {self._refused}" if self._refused else ""
             self.shutdown.decide(f"idle for too long (agent.max_idle){why}")
-        elif step is Step.HAND_OVER and not await self.peers.leads():
+        elif step is Step.HAND_OVER and not await self.peers.keeps_lane():
             self.shutdown.decide("other workers have the last files")
         elif step is Step.LEAVE_TO_LANE:
             # The leader, too: the workers that do these jobs will see the end of the run.

@@ -41,6 +41,7 @@ class HeartbeatWriter:
 
     def __post_init__(self) -> None:
         self._wake = asyncio.Event()
+        self._sent: asyncio.Task[bool] | None = None
 
     def beat(self) -> None:
         """Write soon: something has changed."""
@@ -71,6 +72,8 @@ class HeartbeatWriter:
         )
         try:
             async with asyncio.timeout(self.last_seconds):
+                if self._sent:
+                    await asyncio.wait({self._sent}, timeout=self.last_seconds / 2)
                 await patiently(self._write_now)
                 await self.after(self.describe())
         except TimeoutError:
@@ -80,6 +83,12 @@ class HeartbeatWriter:
         return await self._write(self.describe())
 
     async def _write(self, heartbeat: Heartbeat) -> bool:
+        # A request that is cut off may still arrive, and then replaces what was written later. So
+        # it goes on when the worker leaves, and the last one waits for it.
+        self._sent = asyncio.create_task(self._put(heartbeat))
+        return await asyncio.shield(self._sent)
+
+    async def _put(self, heartbeat: Heartbeat) -> bool:
         try:
             async with asyncio.timeout(WRITE_SECONDS):
                 key = self.layout.heartbeat(heartbeat.worker)

@@ -86,8 +86,8 @@ class Peers:
     async def leads(self) -> bool:
         """Whether this worker is the leader: it has the lowest id of the living workers.
 
-        The leader waits for the last leases and sends again what was lost, so that the others can
-        leave. A worker that is still being set up does not receive yet, and nobody waits for it.
+        The leader sends again what was lost, so that the others can leave. A worker that is still
+        being set up does not receive yet, and nobody waits for it.
         The leader sends to its own queue, so a worker for all jobs precedes one of another lane.
         """
         async for beat in self._others():
@@ -97,6 +97,17 @@ class Peers:
                 return self._is_for_all(self._lane) and self._worker <= beat.worker
             if not self._is_for_all(self._lane) and beat.worker < self._worker:
                 return False
+        return True
+
+    async def keeps_lane(self) -> bool:
+        """Whether this worker has the lowest id of the living workers of its lane.
+
+        It waits for the last leases there: when one of them runs out, only a worker of this lane
+        receives the job.
+        """
+        async for beat in self._others():
+            if self._serves(beat) and beat.lane is self._lane:
+                return self._worker <= beat.worker
         return True
 
     def _is_for_all(self, lane: Lane) -> bool:

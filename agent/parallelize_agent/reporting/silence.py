@@ -24,7 +24,7 @@ from parallelize_core.store import AsyncStore
 
 ADVICE = (
     "let the command print the name of each file it makes, or set output.collect; "
-    "if there need be none, run.require_output = false; then parallelize prep"
+    "if none is expected, run.require_output = false; then parallelize prep"
 )
 
 

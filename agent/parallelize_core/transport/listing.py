@@ -59,7 +59,9 @@ def read_page(reply: Reply) -> ListingPage:
     more = field_of(reply.body, "IsTruncated")
     token = field_of(reply.body, "NextContinuationToken")
     if more not in {"true", "false"} or (more == "true" and not token):
-        raise UnavailableError("an answer of S3 breaks off", "it does not tell whether it is all")
+        raise UnavailableError(
+            "an answer of S3 is incomplete", "it does not tell whether it is all"
+        )
     encoded = field_of(reply.body, "EncodingType") == "url"
     # With a delimiter, folders are listed apart from the objects.
     pieces = reply.body.decode().split("<Contents>")[1:]
@@ -83,6 +85,6 @@ def _text(piece: str, name: str) -> str:
     start = piece.find(f"<{name}>")
     end = piece.find(f"</{name}>", start)
     if start < 0 or end < 0:
-        raise UnavailableError("an answer of S3 breaks off", f"an object has no {name}")
+        raise UnavailableError("an answer of S3 is incomplete", f"an object has no {name}")
     text = piece[start + len(name) + 2 : end]
     return html.unescape(text) if "&" in text else text

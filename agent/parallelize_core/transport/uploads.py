@@ -155,5 +155,5 @@ def unmet(error: BaseException, condition: Condition) -> bool:
 def etag_of(reply: Reply) -> str:
     """Return the ETag of a response without quotes; raise UnavailableError if it has none."""
     if "etag" not in reply.headers:
-        raise UnavailableError("an answer of S3 breaks off", "it has no ETag")
+        raise UnavailableError("an answer of S3 is incomplete", "it has no ETag")
     return reply.headers["etag"].strip('"')

@@ -1,4 +1,4 @@
-"""A machine in simulated time: jobs take memory, and the kernel ends one when there is none left.
+"""Machines in simulated time: jobs take memory, and the kernel ends one when there is none left.
 
 What decides when a job may start is given: the shipped rule, or a fixed number of slots.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from parallelize_agent.memory import knowledge
 from parallelize_agent.memory.admission import Memory, Need
 from parallelize_agent.memory.peaks import PeakModel
 from parallelize_core.job import JobMessage
@@ -22,6 +23,9 @@ SPREAD = math.log(P99_BYTES / MEDIAN_BYTES) / 2.326
 
 STEP_SECONDS = 0.5
 """How often memory is looked at: as often as the agent samples."""
+
+TELL_SECONDS = 30.0
+"""How often a worker that knows little hears what others have learned."""
 
 SYSTEM_SHARE = 0.04
 """What of the machine is the system's own."""
@@ -88,6 +92,8 @@ class Outcome:
     done: int = 0
     failed: int = 0
     killed: int = 0
+    hit: set[int] = field(default_factory=set)
+    """The numbers of the jobs that were killed, once or more."""
     most: int = 0
 
     @property
@@ -130,44 +136,83 @@ def fixed(slots: int) -> Admits:
     return lambda running, _one, _now, _free: len(running) < slots
 
 
+@dataclass(eq=False)
+class Worker:
+    """One machine's worker: what lets its jobs start, and what it has learned of them."""
+
+    admits: Admits
+    model: PeakModel = field(default_factory=PeakModel)
+    running: list[Running] = field(default_factory=list)
+
+    def end_jobs(self, now: float) -> int:
+        """Let those end that have run their time, and learn from them; return how many."""
+        over = [one for one in self.running if now - one.began >= one.work.seconds]
+        for one in over:
+            self.running.remove(one)
+            settled = one.work.growth * one.work.seconds
+            self.model.add(one.work.size, int(one.work.peak), settled, one.work.seconds)
+        return len(over)
+
+
+def learning(machine: Machine) -> Worker:
+    """Return a worker that decides by the shipped rule, and knows nothing at first."""
+    model = PeakModel()
+    return Worker(by_the_rule(machine, model), model)
+
+
 def simulate(
     machine: Machine,
     works: list[Work],
-    admits: Admits,
-    model: PeakModel,
+    workers: Sequence[Worker],
     attempts: int = 3,
     moved: list[Work] | None = None,
 ) -> Outcome:
-    """Do all jobs; return what came of it.
+    """Do all jobs, on a machine for each worker; return what came of it.
 
     What would go to the large lane is put into `moved`, if there is such a lane.
     """
-    outcome, now = Outcome(), 0.0
-    waiting, running = deque(works), list[Running]()
+    outcome, now, waiting = Outcome(), 0.0, deque(works)
     usable = machine.memory * (1 - SYSTEM_SHARE)
-    while waiting or running:
-        for one in [one for one in running if now - one.began >= one.work.seconds]:
-            running.remove(one)
-            settled = one.work.growth * one.work.seconds
-            model.add(one.work.size, int(one.work.peak), settled, one.work.seconds)
-            outcome.done += 1
-        taken = sum(one.work.takes(now - one.began) for one in running)
-        for one in _starting(waiting, running, machine, admits, now, int(usable - taken)):
-            running.append(one)
-        outcome.most = max(outcome.most, len(running))
-        for one in _killed(running, now, usable):
-            running.remove(one)
-            outcome.killed += 1
-            if one.work.message.attempt >= attempts:
-                outcome.failed += 1
-                continue
-            model.add(one.work.size, int(one.used), now - one.began)
-            before, larger = one.work.message, moved is not None
-            one.work.message = before.with_more_memory(int(one.used), larger=larger)
-            (moved if moved is not None and before.alone else waiting).append(one.work)
+    while waiting or any(worker.running for worker in workers):
+        if now % TELL_SECONDS == 0:
+            _tell(workers)
+        # Another is the first each time, as none takes its jobs before all others.
+        first = int(now / STEP_SECONDS) % len(workers)
+        for worker in (*workers[first:], *workers[:first]):
+            outcome.done += worker.end_jobs(now)
+            _start(worker, waiting, machine, now, usable)
+            outcome.most = max(outcome.most, len(worker.running))
+            for one in _killed(worker.running, now, usable):
+                worker.running.remove(one)
+                outcome.killed += 1
+                outcome.hit.add(one.work.number)
+                if one.work.message.attempt >= attempts:
+                    outcome.failed += 1
+                    continue
+                worker.model.add(one.work.size, int(one.used), now - one.began)
+                before, larger = one.work.message, moved is not None
+                one.work.message = before.with_more_memory(int(one.used), larger=larger)
+                (moved if moved is not None and before.alone else waiting).append(one.work)
         now += STEP_SECONDS
     outcome.seconds = now
     return outcome
+
+
+def _tell(workers: Sequence[Worker]) -> None:
+    """Let workers that know little hear what the others have learned themselves."""
+    told = {worker: worker.model.told for worker in workers}
+    for worker in workers:
+        if worker.model.own < knowledge.ENOUGH:
+            worker.model.learn_from(told[other] for other in workers if other is not worker)
+
+
+def _start(
+    worker: Worker, waiting: deque[Work], machine: Machine, now: float, usable: float
+) -> None:
+    taken = sum(one.work.takes(now - one.began) for one in worker.running)
+    free = int(usable - taken)
+    for one in _starting(waiting, worker.running, machine, worker.admits, now, free):
+        worker.running.append(one)
 
 
 def _starting(

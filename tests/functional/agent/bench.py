@@ -326,6 +326,9 @@ class Bench:
         items = self.store.list(self.layout.logs(key), folder_only=True)
         return [Attempt.decode(self.store.get(i.key)) for i in items if i.key.endswith(".json")]
 
+    def has_heartbeat(self, name: str = "w1") -> bool:
+        return self.store.head(self.layout.heartbeat(name)) is not None
+
     def heartbeat(self, name: str = "w1") -> Heartbeat:
         return Heartbeat.decode(self.store.get(self.layout.heartbeat(name)))
 

@@ -49,7 +49,7 @@ def test_what_is_left_at_exit_76_is_there_at_the_next_attempt_and_gone_with_the_
     assert (bench.result("x").attempt, kept(bench)) == (1, [])
     records = bench.attempts("x")
     assert [record.cause for record in records] == [Cause.INTERRUPTED] * 3
-    assert all("to go on from it later (exit 76)" in record.message for record in records)
+    assert all("to continue from it later (exit 76)" in record.message for record in records)
 
 
 def test_going_on_for_ever_without_anything_new_is_no_progress(make: MakeBench) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 from tests.functional.agent.bench import SWIFT, Bench, Gate, memory_of, until
 from tests.functional.agent.conftest import MakeBench
-from tests.functional.agent.faults import Faults, FaultyQueue
-from tests.functional.agent.live import at_work
+from tests.functional.agent.faults import Faults, FaultyQueue, FaultyStore
+from tests.functional.agent.live import LiveWorker, at_work
 
 from parallelize_agent.reporting.peers import ALL_DONE
 from parallelize_core.config import SteadyStart
-from parallelize_core.errors import MissingError
+from parallelize_core.errors import MissingError, UnavailableError
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.lane import Lane
 from parallelize_core.merge import MERGE
@@ -120,6 +122,67 @@ def test_a_job_is_never_without_a_message_while_it_is_moved(make: MakeBench) -> 
     assert there == [1]
 
 
+STEPS = {"attempt recorded": "put runs/r/log/", "sent": "send", "deleted": "delete"}
+"""Of a move, in their order, and how the call for each begins."""
+
+
+@dataclass
+class Trouble:
+    """Goes wrong once, at a step of a move of job x."""
+
+    bench: Bench
+    step: str
+    what: str
+    begun: bool = False
+
+    def at(self, step: str) -> Callable[[str], None]:
+        return lambda call: self._befall() if step == self.step and _is(step, call) else None
+
+    def _befall(self) -> None:
+        if self.begun:
+            return
+        self.begun = True
+        if self.what == "a lease is lost":
+            self.bench.clock.ahead += 61
+        else:
+            raise UnavailableError("it cannot be reached")
+
+
+def _is(step: str, call: str) -> bool:
+    return call.startswith(STEPS[step])
+
+
+def worker_in(trouble: Trouble) -> LiveWorker:
+    """Return a worker of the main lane that meets the trouble."""
+    bench = trouble.bench
+    recorded, sent, deleted = (Faults(hook=trouble.at(step)) for step in STEPS)
+    large = bench.lane_queues[Lane.LARGE]
+    bench.lane_queues[Lane.LARGE] = FaultyQueue(large, sent)  # type: ignore[assignment]
+    worker = bench.worker(
+        "small",
+        queue=FaultyQueue(bench.queue, deleted),
+        store=FaultyStore(bench.store, recorded),
+    )
+    bench.lane_queues[Lane.LARGE] = large
+    return worker
+
+
+@pytest.mark.parametrize("what", ["a lease is lost", "a call fails"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_job_that_moves_ends_with_a_result_whatever_happens_on_its_way(
+    make: MakeBench, step: str, what: str
+) -> None:
+    bench = make(HOG, limits=Limits(memory_bytes=30 * MIB, max_attempts=3), lanes=BOTH)
+    bench.add({"x": b""}, send=False)
+    bench.queue.send([bench.message("x").with_more_memory(20 * MIB, larger=True).encode()])
+    trouble = Trouble(bench, step, what)
+    worker_in(trouble).run()
+    assert trouble.begun
+    assert bench.worker("large", lane=Lane.LARGE, memory=memory_of(2**40)).run().reason == ALL_DONE
+    assert bench.result("x").status == "succeeded"
+    assert (bench.waiting(), bench.waiting_in(Lane.LARGE)) == ([], [])
+
+
 def test_jobs_stay_with_a_worker_that_finds_no_queue_for_them(make: MakeBench) -> None:
     bench = make("true", lanes=BOTH)
     bench.add({"x": b""}, send=False)
@@ -159,6 +222,24 @@ def test_a_worker_of_a_lane_waits_for_what_may_still_come(make: MakeBench, gate:
         assert steady.decided is None
         gate.open()
         assert [worker.join().reason for worker in workers] == [ALL_DONE] * 2
+
+
+def test_a_worker_of_each_lane_waits_for_leases_that_others_hold_there(make: MakeBench) -> None:
+    bench = make("true", lanes=BOTH, config=SWIFT.model_copy(update={"lease_seconds": 2}))
+    bench.add({"x": b""}, send=False)
+    queue = bench.lane_queues[Lane.LARGE]
+    queue.send([bench.message("x").encode()])
+    queue.receive(1, 0, 600)
+    beat(bench, "leader", Lane.MAIN)
+    with at_work(bench.worker("w1", lane=Lane.LARGE)) as (keeper,):
+        until(lambda: bench.has_heartbeat("w1") and bench.heartbeat("w1").state is WorkerState.IDLE)
+        idle_since = bench.heartbeat("w1").seen
+        # By then, one that waits for nothing would have left.
+        until(lambda: bench.heartbeat("w1").seen > idle_since + 3)
+        assert keeper.departure is None
+        bench.clock.ahead = 600
+        until(lambda: bench.has_result("x"))
+    assert bench.result("x").worker == "w1"
 
 
 def test_the_last_worker_of_a_lane_does_what_was_lost(make: MakeBench) -> None:

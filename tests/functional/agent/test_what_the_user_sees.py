@@ -89,7 +89,7 @@ def test_a_path_that_the_command_has_spoiled_is_told_as_output_with_its_name(
     assert bench.run().error is None
     assert bench.result("x").cause is Cause.OUTPUT
     assert "output" in failures_page(bench)
-    assert '"made.csv" is a link to nothing' in failures_page(bench)
+    assert '"made.csv" is a broken link' in failures_page(bench)
     assert "made.csv" in bench.heartbeat().last_failure
 
 

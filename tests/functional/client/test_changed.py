@@ -204,7 +204,7 @@ def test_a_result_of_a_former_version_is_asked_about(done: Project, capsys: Capt
     assert done.call("prep") == 2
     told = capsys.readouterr().err
     assert "1 finished file is out of date" in told
-    assert "1 because it was made by a former version, which did not record from what" in told
+    assert "1 because it was made by an older version, which did not record how" in told
 
 
 class Terminal(StringIO):

@@ -164,7 +164,7 @@ def test_without_uv_it_is_said_what_to_do(
     monkeypatch.setenv("PATH", "/nonexistent")
     assert listed.call("prep") == 2
     said = capsys.readouterr().err
-    assert "requirements.txt lists dependencies, and uv is not here to lock them" in said
+    assert "requirements.txt lists dependencies, but uv is not installed here" in said
     assert "pip install uv" in said
     assert find_run(listed.store, listed.layout.run_json) is None
 
@@ -236,7 +236,7 @@ def test_two_lists_are_not_guessed_between(listed: Project, capsys: Captured) ->
     write(listed, "pixi.lock", "version: 6\n")
     assert listed.call("prep") == 2
     said = capsys.readouterr().err
-    assert "pixi.lock and requirements.txt could be meant" in said
+    assert "it has pixi.lock and requirements.txt" in said
     assert 'run.dependencies = "pixi.lock"' in said
 
 
@@ -309,7 +309,7 @@ def test_packages_in_the_command_itself_are_refused(listed: Project, capsys: Cap
     write(listed, "job.py", METADATA)
     assert listed.call("prep", "--command", "uv run --with greet job.py") == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "has uv install things for each file" in said
+    assert "makes uv install packages for each file" in said
 
 
 def test_a_program_of_the_virtual_environment_may_be_the_command(listed: Project) -> None:
@@ -342,7 +342,7 @@ def test_a_zip_without_a_lock_is_told_so(
     monkeypatch.setenv("PARALLELIZE_RUN_ENV_PREFIX", "inside")
     assert listed.call("prep", "--env", "own.zip") == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "own.zip has requirements.txt, and no lock of it" in said
+    assert "own.zip has requirements.txt, but no lock for it" in said
 
 
 def test_prep_answers_in_json_all_the_same(listed: Project, capsys: Captured) -> None:

@@ -248,6 +248,8 @@ def test_an_output_that_another_run_has_replaced_is_told_as_that_and_not_made_on
     project.store.put(project.layout.output.key("b.csv"), b"spoilt")
     assert project.call("download", str(out)) == 1
     told = " ".join(capsys.readouterr().err.split())
-    assert f"not downloaded: a.csv an output of the run at {theirs.root.uri} has taken" in told
+    assert (
+        f"not downloaded: a.csv an output of the run at {theirs.root.uri} has replaced it" in told
+    )
     assert "parallelize retry -- b.txt " in told
     assert files(out) == set()

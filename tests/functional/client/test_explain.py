@@ -104,7 +104,7 @@ def test_of_a_result_of_a_former_version_it_says_that_it_is_not_known(
     found = explained(done, capsys)
     assert found["state"] == "done, and perhaps out of date"
     assert found["differences"] == [
-        "it was made by a former version, which did not record from what"
+        "it was made by an older version, which did not record what it was made from"
     ]
 
 

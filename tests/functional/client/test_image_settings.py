@@ -126,7 +126,7 @@ def test_of_several_images_in_a_folder_the_tag_says_which(
         ({"image": "ghcr.io/lab/tool:1"}, 'run.image = "docker://ghcr.io/lab/tool:1"'),
         ({"image": "docker://UPPER"}, "is not the name of an image"),
         ({"image": "oci:nowhere"}, "is not an image in an OCI layout"),
-        ({"image": "docker-archive:nowhere.tar"}, "is no file"),
+        ({"image": "docker-archive:nowhere.tar"}, "is not a file"),
         ({"network": True}, "run.image is not set"),
         ({"image": PINNED, "image_secret": "geheim"}, "not the ARN of a secret"),
         ({"image": PINNED, "env": "env/", "dependencies": "requirements.txt"}, "run.image brings"),

@@ -100,7 +100,7 @@ def test_files_of_no_group_are_told_and_not_sent(project: Project, capsys: Captu
     pairs(project)
     project.add("notes.txt")
     project.call("prep")
-    assert "1 file in no group of run.group, left out: notes.txt" in capsys.readouterr().err
+    assert "1 file in no group of run.group (left out): notes.txt" in capsys.readouterr().err
     stored = list(project.store.list(shared_inputs(project.layout.base).prefix))
     assert len(stored) == 4
 

@@ -50,7 +50,7 @@ def test_where_there_is_no_topic_an_e_mail_is_refused_in_words_and_nothing_else_
     project.add("a.txt")
     monkeypatch.setenv("PARALLELIZE_RUN_NOTIFY", "ana@example.org")
     assert project.call("prep") == 0
-    assert "run.notify: no e-mail will come" in capsys.readouterr().err
+    assert "run.notify: no e-mail will be sent" in capsys.readouterr().err
     assert project.store.head(project.layout.notify) is None
 
 

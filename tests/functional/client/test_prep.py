@@ -145,7 +145,7 @@ def no_x(project: Project) -> str:
 
 def crlf(project: Project) -> str:
     project.write_script("#!/bin/sh\r\n")
-    return "env/job.sh has Windows line ends (CRLF)"
+    return "env/job.sh has Windows line endings (CRLF)"
 
 
 def no_first_line(project: Project) -> str:
@@ -359,7 +359,7 @@ def test_scripts_beside_that_commands_name_are_the_environment(
     monkeypatch.setenv("PARALLELIZE_RUN_THEN", "sh merge.sh")
     assert project.call("prep", "--command", "python3 job.py {} --by=table.csv") == 0
     assert sent_with(project) == {"job.py", "merge.sh"}
-    assert "the command names what is not" not in capsys.readouterr().err
+    assert "the command names files that are not" not in capsys.readouterr().err
 
 
 def test_a_changed_script_of_an_interpreter_counts(project: Project) -> None:
@@ -379,7 +379,7 @@ def test_data_that_a_command_names_is_not_sent_and_that_is_said(
     assert project.call("prep", "--command", "python3 job.py {} table.csv") == 0
     assert sent_with(project) == {"job.py"}
     told = capsys.readouterr().err
-    assert "the command names what is not sent: table.csv\n  jobs do not find it" in told
+    assert "the command names files that are not sent: table.csv\n  jobs will not find them" in told
     assert "--env FOLDER" in told
 
 
@@ -390,7 +390,7 @@ def test_a_script_beside_an_environment_is_said_not_to_be_in_it(
     project.write_script("#!/bin/sh\n")
     (project.folder / "job.py").write_text("")
     assert project.call("prep", "--command", "python3 job.py {}") == 0
-    told = "the command names what is not in the environment env/: job.py"
+    told = "the command names files that are not in the environment env/: job.py"
     assert told in capsys.readouterr().err
     (project.folder / "env" / "job.py").write_text("")
     assert project.call("prep", "--command", "python3 job.py {}") == 0

@@ -43,7 +43,7 @@ def test_the_set_up_is_part_of_the_run(
     ("text", "mode", "said"),
     [
         ("#!/bin/sh\n", 0o644, "env/setup.sh is not executable"),
-        ("#!/bin/sh\r\n", 0o755, "Windows line ends"),
+        ("#!/bin/sh\r\n", 0o755, "Windows line endings"),
         ("echo hello\n", 0o755, "no #! line"),
     ],
     ids=["mode", "CRLF", "shebang"],

@@ -90,7 +90,7 @@ def test_a_name_that_is_both_an_object_and_a_folder_is_asked_about(
 ) -> None:
     project.context.store_of(lake).put("p/deep", b"an object")
     assert project.call("prep", "--inputs", f"s3://{lake}/p/deep") == 2
-    assert "is an object, and a folder of others" in " ".join(capsys.readouterr().err.split())
+    assert "is both an object and a folder of objects" in " ".join(capsys.readouterr().err.split())
     assert project.call("prep", "--inputs", f"s3://{lake}/p/deep/") == 0
 
 

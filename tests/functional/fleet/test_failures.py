@@ -401,7 +401,7 @@ def test_a_launch_gives_up_when_ec2_goes_on_to_refuse_and_says_how_many_have_sta
     assert "parallelize scale" in error.fix
     # 100 machines are 50 s, and two minutes of patience.
     assert quick.slept <= 170 + early_end.PATIENCE_SECONDS + 5
-    assert "EC2 refuses calls for now; the rest in steps of 50, for up to 3 minutes" in (
+    assert "EC2 is throttling calls; starting the rest in steps of 50, for up to 3 minutes" in (
         " ".join(capsys.readouterr().err.split())
     )
 

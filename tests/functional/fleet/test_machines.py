@@ -183,7 +183,7 @@ def test_requirements_that_too_many_meet_are_refused(account, scans, parallelize
     monkeypatch.setenv("PARALLELIZE_WORKERS_VCPUS", "1")
     code, _, err = parallelize("launch", "1", "--run", "scans")
     assert code == 2
-    assert "machine types meet the requirements, and a launch takes 200" in err
+    assert "machine types meet the requirements, but a launch takes 200" in err
 
 
 @pytest.mark.parametrize(

@@ -138,4 +138,4 @@ def test_what_ec2_does_not_tell_is_said_beside_what_the_workers_told(scans, para
         stub.add_response("describe_instances", {})
         status = status_of(Reader(scans.store, LAYOUT).snapshot())
         told = told_by_ec2(ComputeClients(client, client, client), Names("scans"), status)
-    assert told.why == f"{status.why}; EC2 tells no more: what EC2 answers makes no sense"
+    assert told.why == f"{status.why}; EC2 tells no more: EC2's answer cannot be understood"

@@ -223,7 +223,7 @@ def test_an_answer_that_makes_no_sense_ends_its_probe_alone(account, queues_by_t
 
     findings = rehearse(trying(queues=puzzled, watching=watching.probe), None)
     assert [one.text for one in findings if one.check == "queues"][1:] == [
-        "broke off: what AWS answers makes no sense"
+        "broke off: AWS's answer cannot be understood"
     ]
     assert findings[-1].text.startswith("nothing")
 

@@ -88,7 +88,7 @@ def test_launch_goes_on_with_what_is_missing_when_ec2_has_tokens_for_it(account,
     account.strict.rule(Throttling).resources["CreateFleet"] = (25, 2.0)
     code, _, err = parallelize("launch", "40", "--run", "many")
     assert code == 0, err
-    assert "EC2 refuses calls for now; the rest in steps of 20" in err
+    assert "EC2 is throttling calls; starting the rest in steps of 20" in err
     assert "started 20 of 40; the next in 10 s" in err
     assert len(account.machines("many")) == 40
 
@@ -99,7 +99,7 @@ def test_kill_goes_on_when_ec2_has_tokens_for_machines_to_end(account, scans, pa
         parallelize("launch", "3", "--run", "scans")
         code, _, err = parallelize("kill", "--run", "scans")
         assert code == 0, err
-    assert "waiting: EC2 refuses calls for now" in err
+    assert "waiting: EC2 is throttling calls" in err
     assert account.machines("scans") == []
 
 

@@ -76,7 +76,7 @@ def test_launch_and_status_tell_that_the_spot_market_has_nothing_for_a_group(sca
     code, out, err = parallelize("launch", "2", *PERSISTENT)
     assert (code, out) == (5, f"{GROUP}\n"), err
     assert "no Spot capacity available that matches your request" in " ".join(err.split())
-    assert "the group has 0 of 2 workers, and goes on trying" in " ".join(err.split())
+    assert "the group has 0 of 2 workers, and keeps trying" in " ".join(err.split())
     assert "no Spot capacity available" in why(scans)
     market.over = False
     assert why(scans) is None

@@ -35,14 +35,14 @@ def dump(address: str, width: int = 1280, *, dark: bool = False) -> str:
 
 
 def screenshot(address: str, place: Path, width: int, *, dark: bool) -> None:
-    """Write a picture of the top of a page, as a PNG."""
+    """Write a picture of a page, as a PNG, down to where our longest ends."""
     assert PROGRAM
     scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
     subprocess.run(
         [
             PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
             "--virtual-time-budget=5000",
-            f"--window-size={width},{2 * width if width < 500 else 1600}", scheme,
+            f"--window-size={width},{4200 if width < 500 else 2600}", scheme,
             f"--screenshot={place}", address,
         ],
         check=True, capture_output=True, timeout=300,

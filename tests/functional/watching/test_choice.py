@@ -48,3 +48,13 @@ def test_the_shell_decides_against_the_choice(
     said(tmp_path, environ, "use", "aws" if is_local else "local")
     environ["PARALLELIZE_LOCAL"] = value
     assert (LOCAL in said(tmp_path, environ, "status", "--run", "r")) == is_local
+
+
+def test_only_a_variable_of_the_shell_is_said_to_decide_against_the_choice(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    against = "but not in this shell"
+    said(tmp_path, environ, "use", "local")
+    assert against not in said(tmp_path, environ, "use", "aws")
+    environ["PARALLELIZE_LOCAL"] = "true"
+    assert against in said(tmp_path, environ, "use", "aws")

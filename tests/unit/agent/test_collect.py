@@ -105,7 +105,7 @@ def test_a_link_that_leads_outside_is_an_error_and_not_an_output(
 ) -> None:
     (tmp_path / "secret").write_text("secret")
     (scratch / "x.png").symlink_to("../secret")
-    with pytest.raises(OutputError, match=r"output\.collect means a path outside the scratch"):
+    with pytest.raises(OutputError, match=r"output\.collect matches a path outside the scratch"):
         found(scratch, glob)
 
 
@@ -131,7 +131,7 @@ def test_folders_nested_more_deeply_than_functions_are_gone_through(scratch: Pat
 
 
 UNDELIVERABLE: dict[str, Callable[[Path], object]] = {
-    "a link to nothing": lambda path: path.symlink_to("nothing.png"),
+    "a broken link": lambda path: path.symlink_to("nothing.png"),
     "a link to itself": lambda path: path.symlink_to("x.png"),
     "a pipe": os.mkfifo,
 }

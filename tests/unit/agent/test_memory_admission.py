@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from statistics import NormalDist
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,6 +119,29 @@ def test_one_more_is_held_if_those_that_run_leave_room() -> None:
     assert memory.capacity(small, Need(size=1000), 12, 0) == 12, "there is no slot for it"
     large = [Need(size=1000, used=lambda: 2 * GIB, age=lambda: 60) for _ in range(10)]
     assert memory.capacity(large, Need(size=1000), 64, 0) == 10
+
+
+def long_tailed() -> PeakModel:
+    """Return what is known of jobs with a median of 1.8 GiB, one in a hundred of 5.7."""
+    usual = NormalDist(math.log(1.8 * GIB), 0.5)
+    return learned(*[round(math.exp(usual.inv_cdf((n + 0.5) / 100))) for n in range(100)])
+
+
+def admits_beside(used_gib: float, age: float) -> bool:
+    """Whether one more such job starts on 8 GiB, beside one that uses this much at this age."""
+    other = Need(size=1000, used=lambda: round(used_gib * GIB), age=lambda: age)
+    return machine(8, long_tailed()).admits([other], Need(size=1000), 2, 0)
+
+
+def test_beside_a_large_job_none_starts_that_may_be_large_too() -> None:
+    assert [admits_beside(used, age=OLD) for used in (2.0, 3.0, 3.5, 4.0)] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_a_job_that_grows_is_expected_to_become_larger_than_it_is() -> None:
+    assert admits_beside(2.5, age=OLD)
+    assert not admits_beside(2.5, age=0.0)
 
 
 OLD = 60.0

@@ -48,6 +48,22 @@ def test_a_larger_input_than_any_before_is_taken_to_need_more_in_proportion() ->
     assert mean(model, 256) == pytest.approx(10 * MIB, rel=0.1)
 
 
+def test_what_uses_more_than_most_and_grows_is_expected_among_the_larger_peaks() -> None:
+    model = learned({1024: [10 * MIB] * 9 + [40 * MIB] * 3})
+    grows, largest = model.expected(1024, 20 * MIB), model.expected(1024, 50 * MIB)
+    assert grows
+    assert grows.mean == pytest.approx(40 * MIB, rel=0.1)
+    assert largest
+    assert (largest.mean, largest.variance) == (50 * MIB, 0), "none was larger"
+
+
+def test_what_grows_is_compared_with_peaks_in_proportion_to_its_input() -> None:
+    model = learned({1024: [10 * MIB] * 9 + [40 * MIB] * 3})
+    expected = model.expected(4 * 1024, 20 * MIB)
+    assert expected
+    assert expected.mean == pytest.approx(mean(model, 4 * 1024), rel=0.1), "most take 40 MiB"
+
+
 def test_few_results_are_taken_to_vary_more_than_many() -> None:
     few, many = learned({1: [MIB, 4 * MIB] * 3}), learned({1: [MIB, 4 * MIB] * 300})
     first, second = few.expected(1), many.expected(1)

@@ -302,7 +302,7 @@ def test_a_circle_of_links_is_an_error(scratch: Path) -> None:
 
 def test_a_link_to_nothing_is_an_error(scratch: Path) -> None:
     (scratch / "a").symlink_to("nothing")
-    with pytest.raises(OutputError, match="link to nothing"):
+    with pytest.raises(OutputError, match="is a broken link"):
         found(scratch, "a")
 
 

@@ -133,6 +133,20 @@ def test_the_lowest_of_the_lanes_leads_if_there_are_no_others() -> None:
     assert [leads(one.worker, beats, one.lane) for one in beats[1:]] == [True, False]
 
 
+def test_one_worker_of_each_lane_keeps_it_whoever_leads() -> None:
+    beats = [
+        beat("w1", WorkerState.STARTING, lane=Lane.LARGE),
+        *(beat(f"w{n}", lane=Lane.LARGE) for n in (2, 3)),
+        *(beat(f"w{n}") for n in (4, 5)),
+    ]
+    keepers = [
+        one.worker
+        for one in beats[1:]
+        if asyncio.run(peers_of(one.worker, beats, lane=one.lane).keeps_lane())
+    ]
+    assert keepers == ["w2", "w4"]
+
+
 def test_the_word_of_a_leader_is_heard_past_a_worker_of_a_lane() -> None:
     word = beat("w5", WorkerState.LEFT).model_copy(update={"reason": ALL_DONE, "leaving": NOW})
     peers = peers_of("w9", [beat("w1", lane=Lane.LARGE), word])

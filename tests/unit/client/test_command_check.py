@@ -68,7 +68,7 @@ def test_a_missing_file_is_named() -> None:
 
 def test_windows_line_ends_are_named_with_what_to_do() -> None:
     error = refusal(b"#!/bin/sh\r\necho\r\n")
-    assert error.what == "env/job.sh has Windows line ends (CRLF)"
+    assert error.what == "env/job.sh has Windows line endings (CRLF)"
     assert error.fix == r"sed -i 's/\r$//' env/job.sh"
 
 

@@ -137,7 +137,7 @@ def a_missing_file(folder: Path) -> str:
 def a_dangling_link(folder: Path) -> str:
     (folder / "in").mkdir()
     (folder / "in" / "x").symlink_to(folder / "nothing")
-    return "x: it is a link to nothing"
+    return "x: it is a broken link"
 
 
 def a_circle(folder: Path) -> str:

@@ -94,5 +94,5 @@ def test_a_job_is_found_by_its_first_columns_and_without_its_digest(typed: str) 
 
 def test_what_may_be_two_jobs_is_refused_with_both() -> None:
     names = [row_name({"sample": "A", "lr": lr}, ()) for lr in ("1", "2")]
-    with pytest.raises(UsageError, match="may be 2 inputs"):
+    with pytest.raises(UsageError, match="matches 2 inputs"):
         find_key(names, "sample=A")

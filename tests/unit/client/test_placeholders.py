@@ -97,7 +97,7 @@ def test_a_column_in_quotes_is_literal_and_one_that_is_not_there_is_refused() ->
     assert split
     given = Given(("/in/a.csv",), {"lr": "0.1"})
     assert split.grammar.filled(split.words, given) == ("awk", "{lr}", "0.1", "a")
-    with pytest.raises(UsageError, match=r"\{lt/\.\}, and the jobs have no such column"):
+    with pytest.raises(UsageError, match=r"\{lt/\.\}, but the jobs have no such column"):
         split_template("./job.sh {lr} {lt/.}", ("lr",))
 
 

@@ -80,7 +80,7 @@ def test_a_bucket_that_is_here_or_says_nothing_is_taken(there):
 @pytest.mark.parametrize("command", ["status", "run"])
 def test_a_place_in_aws_and_the_local_cloud_are_not_both_meant(command, flag, capsys):
     assert cli.run([command, "--local", flag, "eu-west-1"]) == 2
-    assert f"error: {flag} and --local do not go together" in capsys.readouterr().err
+    assert f"error: {flag} cannot be combined with --local" in capsys.readouterr().err
 
 
 OURS = {

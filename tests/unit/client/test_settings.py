@@ -216,9 +216,9 @@ def test_not_to_say_whether_outputs_are_required_is_not_to_say_no(
 @pytest.mark.parametrize(
     ("tags", "said"),
     [
-        ('{ "aws:cost" = "1" }', "are AWS's own"),
+        ('{ "aws:cost" = "1" }', "reserved for AWS"),
         (f'{{ k = "{"v" * 257}" }}', "too long for AWS"),
-        ('{ team = "a<b" }', "letters, digits, blanks"),
+        ('{ team = "a<b" }', "use letters, digits"),
         ("{" + ", ".join(f'k{n} = "v"' for n in range(41)) + "}", "41 tags are too many"),
     ],
 )

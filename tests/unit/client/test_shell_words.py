@@ -114,7 +114,7 @@ def test_a_shell_ends_at_the_first_error_also_within_a_pipe(tmp_path: Path, text
 
 @pytest.mark.parametrize("text", ["./job.sh | sort", "cat $11", "echo '1'"])
 def test_a_shell_command_that_never_names_its_input_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="nowhere what becomes of the input"):
+    with pytest.raises(UsageError, match="does not say where the input belongs"):
         shell_command(text)
 
 

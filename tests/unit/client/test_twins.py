@@ -28,7 +28,7 @@ def test_names_that_are_one_on_macos_are_told(one: str, other: str) -> None:
 )
 def test_an_input_that_is_a_folder_of_others_is_told(keys: list[str]) -> None:
     (said,) = twin_remarks(keys)
-    assert "an input, and a folder of others" in said
+    assert "both an input and a folder of inputs" in said
 
 
 @pytest.mark.parametrize("keys", [["a.txt", "b/a.txt"], ["a", "ab/c"], ["Data/x", "data/y"], []])
@@ -51,9 +51,9 @@ def test_an_input_whose_stem_is_a_folder_of_others_is_told(keys: list[str]) -> N
 
 def test_outputs_of_two_inputs_that_one_disk_cannot_hold_are_told() -> None:
     assert told_twins(find_twins(["out/x.png", "OUT/x.png", "b"]))[0] == (
-        "on macOS and Windows these outputs have one name: out/x.png and OUT/x.png"
+        "on macOS and Windows these outputs have the same name: out/x.png and OUT/x.png"
     )
     assert told_twins(find_twins(["b/c", "b"]))[0].startswith(
-        "an output, and a folder of others: b"
+        "both an output and a folder of outputs: b"
     )
     assert told_twins(find_twins(["a", "b", "ab/c"])) == []

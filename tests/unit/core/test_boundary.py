@@ -132,6 +132,14 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
+@pytest.fixture(autouse=True)
+def _no_frames_kept() -> Iterator[None]:
+    """An error that is raised again keeps the frames of each time, and their bodies."""
+    yield
+    for error in BREAKDOWNS:
+        error.__traceback__ = error.__context__ = None
+
+
 def by_name(value: object) -> str:
     return type(value).__name__ if isinstance(value, Exception) else str(value)
 

@@ -84,7 +84,7 @@ def test_it_is_told_when_its_time_is_over_and_not_before(passing, clock):
 def test_refusals_for_the_number_of_calls_are_outlasted_as_long_as_what_is_meant(code, clock):
     told = []
     assert outlast(BUSY_GROUP, failing(*[code] * 6), told.append) == "done"
-    assert told == ["waiting: AWS refuses calls for now"]
+    assert told == ["waiting: AWS is throttling calls"]
     clock.slept = 0
     with pytest.raises(ThrottledError):
         outlast(BUSY_GROUP, failing(*[code] * 1000))

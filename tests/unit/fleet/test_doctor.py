@@ -214,7 +214,7 @@ def test_a_nat_gateway_beside_an_endpoint_of_s3_is_good():
 def test_routes_that_only_a_shared_subnets_owner_can_see_are_not_called_missing():
     finding = judge_network(Network([subnet()], []))
     assert finding.verdict is Verdict.LOOK
-    assert "their owner's" in finding.text
+    assert "belong to their owner" in finding.text
 
 
 def endpoint(service, kind="Interface", **other):

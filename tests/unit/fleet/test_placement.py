@@ -20,7 +20,7 @@ def ec2():
     )
 
 
-LOW = "  score    3 of 10 for 8 spot machines: few may come; more types or fewer workers help"
+LOW = "  score    3 of 10 for 8 spot machines: few may start; more types or fewer workers help"
 
 
 def asked(count):

@@ -245,7 +245,7 @@ class TestRefusals:
         "changes", [{"market": "spot"}, {"market": "on-demand", "fleet": "persistent"}]
     )
     def test_workers_that_stop_where_aws_only_terminates(self, changes):
-        with pytest.raises(UsageError, match="only on-demand and outside a group"):
+        with pytest.raises(UsageError, match="only on-demand workers outside a group"):
             plan_launch(facts(), request(shutdown_behavior="stop", **changes))
 
     def test_one_time_on_demand_workers_may_stop(self):

@@ -30,7 +30,7 @@ def test_a_pool_without_a_price_counts_as_the_dearest_for_the_cost_limit():
 def test_a_cost_limit_without_any_price_is_refused_unless_forced(market):
     given = facts(pools=(pool(spot=None, on_demand=None),), quotas=())
     wanted = request(max_cost=20, market=market)
-    with pytest.raises(LimitError, match=f"cannot be kept: no {market} price is known"):
+    with pytest.raises(LimitError, match=f"cannot be enforced: no {market} price is known"):
         plan_launch(given, wanted)
     plan_launch(given, replace(wanted, force=True))
     plan_launch(replace(given, emulated=True), wanted)
@@ -40,7 +40,7 @@ def test_a_cost_limit_is_refused_if_the_price_of_the_fallback_is_not_known_unles
     # On-demand machines without a price would count as nothing in what the run has spent.
     given = facts(pools=pools("c7i.xlarge", on_demand=None))
     wanted = request(max_cost=20, fallback=True)
-    with pytest.raises(LimitError, match="cannot be kept: no on-demand price is known"):
+    with pytest.raises(LimitError, match="cannot be enforced: no on-demand price is known"):
         plan_launch(given, wanted)
     plan_launch(given, replace(wanted, force=True))
     plan_launch(given, replace(wanted, fallback=False))
@@ -51,8 +51,8 @@ def test_who_has_no_price_is_told_where_prices_are_from_and_what_to_allow():
     given = facts(pools=(pool(spot=None, on_demand=None),), quotas=())
     with pytest.raises(LimitError) as told:
         plan_launch(given, request(max_cost=20, market="on-demand"))
-    assert "in eu-west-1, or may not be read" in told.value.why
-    assert "those of us-east-1" in told.value.why
+    assert "in eu-west-1, or you may not read it" in told.value.why
+    assert "prices are for us-east-1" in told.value.why
     assert "allow pricing:GetProducts" in told.value.fix
 
 

@@ -253,7 +253,7 @@ def test_an_answer_without_sense_ends_in_no_error_but_ours(
 
 
 def test_machines_of_a_service_that_is_not_ec2_are_not_none_but_unknown() -> None:
-    with pytest.raises(UnavailableError, match="EC2 answers makes no sense"):
+    with pytest.raises(UnavailableError, match="EC2's answer cannot be understood"):
         instances.find(NonsenseClient({}), RUN)  # type: ignore[arg-type]
 
 

@@ -89,7 +89,7 @@ def test_what_the_list_lacks_is_taken_from_the_table_and_said(pricing):
     found = told(pricing, [LISTED[0], [], *LISTED[2:]])
     assert found.disk_gib_month == TABLE["disk_gib_month"].usd
     assert found.log_gb == 0.57
-    assert "and 3 of the table" in found.source
+    assert "and 3 of the built-in prices" in found.source
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_thousand_machines_of_twelve_types_in_three_zones_are_one_call():
 def test_a_plan_tells_of_a_fast_disk_and_of_further_security_groups():
     text = "\n".join(lines(disk=Disk(100, 8000, 500), security_groups=("sg-7",)))
     assert "disk     100 GiB, 8,000 IOPS, 500 MiB/s" in text
-    assert "sg-1, made by setup: no way in" in text
+    assert "sg-1, made by setup: no inbound rules" in text
     assert "groups   sg-7, of workers.security_groups" in text
 
 
@@ -110,7 +110,7 @@ def test_nothing_left_is_said_too():
 
 def test_a_plan_says_which_price_is_of_the_table_that_ships():
     listed = facts(pools=pools("c7i.xlarge", by_table=True))
-    assert any("on demand by the table of 2026-07, for us-east-1" in line
+    assert any("on demand: the built-in prices of 2026-07 for us-east-1" in line
                for line in lines(listed, market="on-demand"))  # fmt: skip
-    assert not any("on demand by" in line for line in lines(listed))
-    assert not any("on demand by" in line for line in lines(market="on-demand"))
+    assert not any("on demand:" in line for line in lines(listed))
+    assert not any("on demand:" in line for line in lines(market="on-demand"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.watching.scene import NOW, heartbeat
+from tests.unit.watching.scene import NOW, heartbeat, result
 
+from parallelize.runs.record.reuse import COPIER
 from parallelize.runs.state.catalog import Catalog, Listed, as_json, listing
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import Run
+from parallelize_core.segment import encode_line, pack
 from parallelize_core.store import ObjectInfo, Store
 from parallelize_core.testing import InMemoryStore
 
@@ -155,3 +157,16 @@ def test_a_run_without_workers_is_called_inactive_by_people_and_quiet_in_json() 
     _, line = listing(runs(store), NOW)
     assert line.split()[2] == "inactive"
     assert as_json(runs(store))["runs"][0]["state"] == "quiet"
+
+
+def test_outputs_copied_from_another_run_count_as_done_although_no_worker_has_reported() -> None:
+    store = InMemoryStore()
+    layout = add(store, "scans")
+    lines = [encode_line(result(key), "etag") for key in ("a", "b")]
+    store.put(layout.segment(COPIER, 1, 0), pack(lines))
+    store.put(layout.segment(COPIER, 1, 1), b"garbage")
+    store.put(layout.segment("i-1", 1, 0), pack(lines))
+    _, line = listing(runs(store), NOW)
+    assert line.split()[2:6] == ["inactive", "0", "2", "0"]
+    [document] = as_json(runs(store))["runs"]
+    assert (document["copied"], document["done_by_workers"]) == (2, 0)

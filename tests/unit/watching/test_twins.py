@@ -26,9 +26,9 @@ def store_outputs(scene: Scene, *names: str) -> RunStatus:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (("Plot.png", "plot.png"), "one name: Plot.png and plot.png"),
-        (("caf\u00e9", "cafe\u0301"), "these outputs have one name"),
-        (("x", "x/y"), "an output, and a folder of others: x"),
+        (("Plot.png", "plot.png"), "same name: Plot.png and plot.png"),
+        (("caf\u00e9", "cafe\u0301"), "these outputs have the same name"),
+        (("x", "x/y"), "both an output and a folder of outputs: x"),
     ],
 )
 def test_they_are_told_as_soon_as_they_are_stored(
@@ -44,7 +44,7 @@ def test_they_are_told_as_soon_as_they_are_stored(
 
 def test_they_are_told_once(scene: Scene) -> None:
     known = store_outputs(scene, "A", "a")
-    assert not any("one name" in line for line in changes(known, known))
+    assert not any("the same name" in line for line in changes(known, known))
 
 
 def test_names_that_every_disk_tells_apart_are_not_told(scene: Scene) -> None:
@@ -56,4 +56,4 @@ def test_the_summary_of_a_run_tells_them_on_a_disk_that_can_hold_them(scene: Sce
     for key in ("a.txt", "b.txt", "c.txt"):
         scene.finish(key)
     lines = end_lines(store_outputs(scene, "A", "a"), (), 0, "")
-    assert any("one name: A and a" in line for line in lines)
+    assert any("same name: A and a" in line for line in lines)

@@ -27,7 +27,7 @@ def clean(
     for line in operation.told(plan, context, will="will"):
         say(line)
     operation.check_workers(plan, context.run, force=what.force)
-    confirm(f'Delete all this of run "{context.run}"?', yes=what.yes)
+    confirm(f'Delete all of this for run "{context.run}"?', yes=what.yes)
     cleaned = operation.clean(context, plan)
     say(cleaned.line)
     if json:

@@ -131,7 +131,7 @@ def _no_wheels(why: str) -> UsageError:
     return UsageError(
         "pip cannot fetch the agent's libraries for the stock image",
         why,
-        "parallelize image build   needs no such fetching",
+        "parallelize image build   makes an image that needs no download",
     )
 
 

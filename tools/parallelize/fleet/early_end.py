@@ -62,7 +62,7 @@ def explain_group(region: str, size: int, staffing: Staffing) -> ParallelizeErro
 
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/ts-as-instancelaunchfailure.html
     """
-    count = f"the group has {staffing.in_service} of {size} workers, and goes on trying"
+    count = f"the group has {staffing.in_service} of {size} workers, and keeps trying"
     _, ended, reason = staffing.refusal.partition("Termination Reason: ")
     error = (
         _of_reason(region, "EC2 ended workers as they started", reason)

@@ -286,7 +286,7 @@ def _ask(ec2: EC2Client, body: dict[str, Any], count: int) -> LaunchOutcome:
         # All tries used the same token, so there is at most one fleet.
         raise UnavailableError(
             "EC2's answer was lost; workers may have started", error.why,
-            "parallelize scale N   counts those that are there",
+            "parallelize scale N   counts them, and starts only the missing ones",
         ) from error  # fmt: skip
 
 

@@ -32,13 +32,13 @@ def untold(market: str, region: str, types: Sequence[str]) -> str:
     """Return why the price of these types is not known, in words for people."""
     named = f"{', '.join(types[:3])} in {region}"
     if market == "spot":
-        return f"EC2's price history has none for {named}, or may not be read"
+        return f"EC2's price history has no price for {named}, or you may not read it"
     return (
-        f"AWS's price list has none for {named}, or may not be read,"
-        f" and the prices that ship are those of {REGION}"
+        f"AWS's price list has no price for {named}, or you may not read it,"
+        f" and the built-in prices are for {REGION}"
     )
 
 
 def described() -> str:
     """Return where the table's prices are from, in words for people."""
-    return f"the table of {AS_OF:%Y-%m}, for {REGION}"
+    return f"the built-in prices of {AS_OF:%Y-%m} for {REGION}"

@@ -65,7 +65,7 @@ class Pace:
             seconds = self._missing / PER_SECOND + GRACE_SECONDS
             self._deadline = time.monotonic() + seconds
             self._tell(
-                f"EC2 refuses calls for now; the rest in steps of {self._step:,},"
+                f"EC2 is throttling calls; starting the rest in steps of {self._step:,},"
                 f" for up to {seconds / 60:.0f} minutes"
             )
 

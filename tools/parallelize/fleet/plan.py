@@ -253,14 +253,14 @@ def check_quota(facts: Facts, request: LaunchRequest, asked: Asked) -> None:
 
 
 def check_prices(facts: Facts, request: LaunchRequest, pools: Sequence[Pool]) -> None:
-    """Refuse a cost limit that cannot be kept because a worker's price is unknown."""
+    """Refuse a cost limit that cannot be enforced because a worker's price is unknown."""
     if request.max_cost is None or request.force or facts.emulated:
         return
     markets = [market for market, _ in shares(request)]
     markets += ["on-demand"] if request.fallback else []
     if unknown := [market for market in markets if _dearest(market, pools) is None]:
         raise LimitError(
-            f"the cost limit of ${request.max_cost:.2f} cannot be kept:"
+            f"the cost limit of ${request.max_cost:.2f} cannot be enforced:"
             f" no {unknown[0]} price is known",
             untold(unknown[0], facts.region, request.types),
             "allow pricing:GetProducts and ec2:DescribeSpotPriceHistory, or choose other types\n"

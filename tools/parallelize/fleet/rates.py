@@ -107,7 +107,7 @@ def shipped() -> UnitPrices:
     """Return the prices of the table in this package."""
     latest = max(listed.as_of for listed in TABLE.values())
     prices = {name: listed.usd for name, listed in TABLE.items()}
-    return UnitPrices(**prices, source=f"the table of {latest:%Y-%m}, for us-east-1")
+    return UnitPrices(**prices, source=f"the built-in prices of {latest:%Y-%m} for us-east-1")
 
 
 @dataclass(frozen=True)

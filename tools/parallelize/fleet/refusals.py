@@ -36,8 +36,8 @@ def _check_below(request: LaunchRequest, below: float) -> None:
         )
     if "spot" not in dict(shares(request)):
         raise UsageError(
-            "--when-below waits for spot prices, and no spot worker is asked for",
-            "what machines cost on-demand does not change",
+            "--when-below waits for spot prices, but no spot worker is requested",
+            "on-demand prices do not change",
             "--market spot",
         )
 
@@ -47,7 +47,7 @@ def _check_stop(request: LaunchRequest) -> None:
     only_on_demand = request.market == "on-demand" and request.fleet == "one-time"
     if not only_on_demand:
         raise UsageError(
-            "workers can stop, instead of terminate, only on-demand and outside a group",
+            "only on-demand workers outside a group can stop instead of terminating",
             "AWS cannot stop one-time spot instances, and a group replaces stopped ones",
             '--market on-demand --fleet one-time, or shutdown_behavior = "terminate"',
         )

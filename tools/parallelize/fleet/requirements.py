@@ -80,7 +80,7 @@ def matching_types(ec2: EC2Client, wanted: Requirements) -> tuple[str, ...]:
         )
     if len(found) > MOST_TYPES:
         raise UsageError(
-            f"{len(found)} machine types meet the requirements, and a launch takes {MOST_TYPES}",
+            f"{len(found)} machine types meet the requirements, but a launch takes {MOST_TYPES}",
             fix='narrower ranges, as in workers.vcpus = "4-8", or workers.types = ["c*", "m*"]',
         )
     return found

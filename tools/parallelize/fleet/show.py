@@ -73,7 +73,7 @@ def describe_outcome(outcome: LaunchOutcome) -> list[str]:
 
 def _network(plan: LaunchPlan) -> str:
     if plan.security_groups:
-        return f"security group {', '.join(plan.security_groups)}, made by setup: no way in"
+        return f"security group {', '.join(plan.security_groups)}, made by setup: no inbound rules"
     if plan.request.security_groups:
         return "not the VPC's default security group"
     return "the VPC's default security group; parallelize setup makes a closed one"
@@ -88,7 +88,7 @@ def describe_placement(plan: LaunchPlan) -> list[str]:
     told = f"  score    {placement.score} of {BEST} for {plural(placement.count, 'spot machine')}"
     if not placement.is_low:
         return [f"{told}, by EC2"]
-    return [f"{told}: few may come; more types or fewer workers help"]
+    return [f"{told}: few may start; more types or fewer workers help"]
 
 
 def _groups(plan: LaunchPlan) -> list[str]:
@@ -157,7 +157,7 @@ def _quota_lines(plan: LaunchPlan) -> list[str]:
 def _price(plan: LaunchPlan) -> str:
     request = plan.request
     if plan.hourly_usd is None:
-        text = "not known; pricing:GetProducts and ec2:DescribeSpotPriceHistory let AWS tell it"
+        text = "not known; to see it, allow pricing:GetProducts and ec2:DescribeSpotPriceHistory"
     else:
         low, high = (show_usd(amount) for amount in plan.hourly_usd)
         text = f"{low if low == high else f'{low} to {high}'}/h together now"
@@ -171,7 +171,7 @@ def _listed(plan: LaunchPlan) -> list[str]:
     """Say which prices AWS did not give."""
     markets = {market for market, _ in shares(plan.request)}
     listed = [pool for pool in plan.pools if pool.by_table and pool.on_demand_usd is not None]
-    return [f"           on demand by {described()}"] if "on-demand" in markets and listed else []
+    return [f"           on demand: {described()}"] if "on-demand" in markets and listed else []
 
 
 def _waits(plan: LaunchPlan) -> list[str]:
@@ -207,8 +207,8 @@ def _beside(plan: LaunchPlan) -> list[str]:
     parts = [f"{show_usd(amount)}/h {name}" for name, amount in kinds.items() if amount]
     return [
         f"  plus     {', '.join(parts)}",
-        "           and requests, metrics and log as they come",
-        f"           by {plan.beside.source}",
+        "           and requests, metrics and logs, as used",
+        f"           prices: {plan.beside.source}",
     ]
 
 

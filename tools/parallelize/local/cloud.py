@@ -165,7 +165,7 @@ def check_own(state_dir: Path, user: int | None = None) -> None:
         why = "it belongs to another user" if others else "other users can write there"
         raise UsageError(
             f"the state of the local cloud cannot be kept in {escape(str(state_dir))}",
-            f"{why}, and could lead your files to a server of theirs",
+            f"{why}, and could send your files to a server of their own",
             "set XDG_STATE_HOME to a folder of your own"
             if others
             else f"chmod go-w {shlex.quote(str(state_dir))}",
@@ -202,9 +202,10 @@ def start(
     """
     if sys.platform != "linux":
         raise UsageError(
-            "the local cloud runs on Linux only", "its workers are those of the machine image",
-            "leave out --local, to work on AWS; or use a container or a virtual machine of Linux",
-        )  # fmt: skip
+            "the local cloud runs on Linux only",
+            "its workers run the same agent as machines on AWS, which needs Linux",
+            "leave out --local to use AWS; or work in a Linux container or virtual machine",
+        )
     if find_spec("moto") is None:
         raise UsageError("the local cloud needs moto", fix="pip install 'parallelize[local]'")
     state_dir = (state_dir or default_state_dir()).absolute()

@@ -237,7 +237,7 @@ def check_workers(plan: Plan, run: str, *, force: bool) -> None:
         raise UsageError(
             f"{plural(len(plan.unmanaged), 'worker')} of run {run} still active, not on EC2",
             f"for example {shown(plan.unmanaged[0])}; without the run's data it can only fail",
-            "parallelize stop   first, or end it there; --force deletes all the same",
+            "parallelize stop   first, or end it there; --force deletes anyway",
         )
 
 

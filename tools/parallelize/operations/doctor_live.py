@@ -140,7 +140,7 @@ def rehearse(rehearsal: Rehearsal, path: Path | None) -> list[Finding]:
             try_all(trial, rehearsal.probes, lambda seen: found(_finding(seen)))
         finally:
             with unheard_interrupts():
-                tell("deleting all that was made; ctrl-C does not stop this")
+                tell("deleting everything that it made; ctrl-C does not stop this")
                 for finding in finish(trial, rehearsal.kinds):
                     found(finding)
                 tell(f"the transcript, without account numbers and secrets, is {escape(str(path))}")

@@ -181,7 +181,7 @@ def _explained(
     with suppress(ParallelizeError):
         there = store.head(output.key(refusal.key))
     if there and (run := other_run(there.metadata, context.layout)):
-        return Refusal(refusal.key, f"an output of the run at {escape(run)} has taken its place")
+        return Refusal(refusal.key, f"an output of the run at {escape(run)} has replaced it")
     return replace(refusal, redo=plan.makers[refusal.key])
 
 

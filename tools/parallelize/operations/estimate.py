@@ -64,7 +64,9 @@ def estimate(context: Context, sample: Sample) -> Forecast:
     results = list(read_results(context.store, context.layout, keys))
     if not results:
         raise ServiceError(
-            "the sample has no result", "its worker left before", "parallelize status"
+            "the sample has no result",
+            "its worker left before it finished a file",
+            "parallelize status",
         )
     workers = context.settings.workers.count
     slots = workers * max((beat.slots for beat in heartbeats), default=1)

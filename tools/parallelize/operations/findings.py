@@ -92,7 +92,10 @@ def judge_stack(name: str, status: str | None) -> Finding:
             changed = str(status).startswith("UPDATE_")
             verdict = Verdict.LOOK if changed else Verdict.BAD
             return Finding(
-                "stack", verdict, f"{name} is being changed: {status}", "wait, and ask again"
+                "stack",
+                verdict,
+                f"{name} is being changed: {status}",
+                "wait, then: parallelize doctor",
             )
     if status in {"UPDATE_ROLLBACK_COMPLETE", "UPDATE_FAILED"}:
         text = f"{name} is there; its last change failed"
@@ -160,7 +163,9 @@ def judge_own_gpus(found: int, wanted: int, *, answers: bool, described: bool) -
         return Finding("gpus", Verdict.BAD, "NVIDIA's driver is not installed", fix)
     if not described:
         fix = "nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
-        return Finding("gpus", Verdict.BAD, "nothing says what a container needs for them", fix)
+        return Finding(
+            "gpus", Verdict.BAD, "no CDI description says how a container uses them", fix
+        )
     return Finding("gpus", Verdict.GOOD, f"{plural(found, 'GPU')} here")
 
 
@@ -194,7 +199,7 @@ def judge_requests(limits: CallLimits | None, wanted: int) -> Finding:
     machines = f"{pacing.AT_ONCE:,} machines at once, {pacing.PER_SECOND:g} a second after that"
     if seconds := pacing.seconds_for(wanted):
         text = f"{wanted:,} workers take about {seconds / 60:.0f} minutes to start: {machines}"
-        fix = "larger machines, or AWS Support, for more tokens of RunInstances"
+        fix = "use larger machines, or ask AWS Support for a higher rate of RunInstances"
         return Finding("requests", Verdict.LOOK, text, fix)
     calls = (
         f"CreateFleet {limits.at_once:,} times at once, {limits.per_second:g} times a second"
@@ -209,8 +214,10 @@ def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Find
     seen = [one for one in found.subnets if not found.is_hidden(one)]
     if not seen:
         count = plural(len(found.subnets), "subnet")
-        text = f"the routes of {count} are their owner's, and not shown"
-        return Finding("network", Verdict.LOOK, text, "ask the VPC's owner: S3, SQS or a way out")
+        text = f"the routes of {count} belong to their owner, who alone sees them"
+        return Finding(
+            "network", Verdict.LOOK, text, "ask the VPC's owner for routes to S3 and SQS"
+        )
     reached = {one["SubnetId"]: found.reached(one) for one in seen}
     missing = {id_: NEEDED - there for id_, there in reached.items() if there is not None}
     closed = [id_ for id_, services in missing.items() if services]
@@ -248,7 +255,7 @@ def judge_versions(old: int, *, at_least: bool) -> Finding:
     usd = old / 2**30 * S3_USD_PER_GIB_MONTH
     some = "at least " if at_least else ""
     text = f"keeps older versions: {some}{show_size(old)}, about ${usd:.2f} a month"
-    fix = "clean runs that are over; a lifecycle rule ends noncurrent versions"
+    fix = "clean finished runs; a lifecycle rule deletes noncurrent versions"
     return Finding("bucket", Verdict.LOOK, text, fix)
 
 
@@ -286,7 +293,7 @@ def judge_permissions(answers: Answers, simulated: Sequence[str], note: str) -> 
     if note or untried:
         text = "; ".join(filter(None, [tried, note]))
         return Finding("permissions", Verdict.LOOK, text)
-    return Finding("permissions", Verdict.GOOD, "files may be sent, and machines started")
+    return Finding("permissions", Verdict.GOOD, "you may send files and start machines")
 
 
 def judge_leftovers(
@@ -307,10 +314,10 @@ def judge_leftovers(
         oldest = max(known, key=lambda one: one.hours)
         runs = sorted({one.run for one in known})
         things, of = plural(len(known), "thing"), plural(len(runs), "run")
-        text = f"{things} of {of} without a sign of life, up to {oldest.hours:.0f} h old"
+        text = f"{things} of {of} with no sign of life, up to {oldest.hours:.0f} h old"
         return Finding("leftovers", Verdict.LOOK, text, f"parallelize kill --run {oldest.run}")
     if idle:
-        text = f"{plural(len(idle), 'thing')} of runs of which nothing is in this bucket"
+        text = f"{plural(len(idle), 'resource')} of runs that have no data in this bucket"
         return Finding("leftovers", Verdict.LOOK, text, "parallelize clean --dry-run   names them")
     rest = f"; {plural(len(machines), 'machine')} working" if machines else ""
-    return Finding("leftovers", Verdict.GOOD, f"no machine or volume without work{rest}")
+    return Finding("leftovers", Verdict.GOOD, f"no idle machine or volume{rest}")

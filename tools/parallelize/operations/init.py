@@ -36,8 +36,8 @@ attempts = 3                    # then the file counts as failed
 # collect = "*.png"             # outputs whose names the command does not print
 
 [aws]
-# profile = "lab"               # AWS_PROFILE wins over it
-# region  = "eu-west-1"         # AWS_REGION wins over it
+# profile = "lab"               # AWS_PROFILE overrides it
+# region  = "eu-west-1"         # AWS_REGION overrides it
 # bucket  = "auto"              # the one that `parallelize setup` makes
 # tags    = { project = "scans" }
 

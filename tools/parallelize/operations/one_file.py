@@ -118,7 +118,7 @@ def sentences(done: Done) -> Iterator[str]:
     if missing := only_here(done.result):
         names = ", ".join(map(escape, missing))
         yield (
-            f"only this machine has, and a worker does not: {names}\n"
+            f"found on this machine, but missing on workers: {names}\n"
             "list its package in the environment, or have run.setup install it: "
             "docs/dependencies.md"
         )

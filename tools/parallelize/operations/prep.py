@@ -70,7 +70,7 @@ def notify_of(context: Context) -> Notify | None:
     if not EMAIL.fullmatch(target):
         return Notify(command=tuple(shlex.split(target)))
     if context.elsewhere:
-        context.tell("run.notify: no e-mail will come, as there is no stack with a topic here")
+        context.tell("run.notify: no e-mail will be sent: there is no stack with a topic here")
         return None
     context.tell(
         f"run.notify: the e-mail goes to all who get the stack's alarms. If {target} does not yet: "
@@ -240,7 +240,7 @@ def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[st
         yield "would replace the environment or the settings of the run: they have changed"
     yield from remarks(plan)
     if named:
-        yield f"would process {plural(len(named), 'finished file')} again, as is asked for"
+        yield f"would process {plural(len(named), 'finished file')} again, as requested"
     yield from changed.planned(context, found)
     if same:
         yield f"would copy the outputs of {plural(len(same), 'file')} from another run"

@@ -118,7 +118,7 @@ def remarks(plan: Plan) -> Iterator[str]:
         yield told
     if plan.ungrouped:
         named = some(list(plan.ungrouped)).replace("\n", ", ")
-        yield f"{plural(len(plan.ungrouped), 'file')} in no group of run.group, left out: {named}"
+        yield f"{plural(len(plan.ungrouped), 'file')} in no group of run.group (left out): {named}"
     yield from plan.twins
     if plan.refused:
         lines = [f"{shown(one.name, 40)}: {one.why}" for one in plan.refused[:NAMED]]

@@ -76,7 +76,7 @@ def fetch_input(
         raise UsageError(f"the input {shown(file.key)} is no longer in {run.input.uri}")
     if head.etag != file.etag:
         context.tell(
-            f"{shown(file.key, 50)} has changed since it was prepared: this is the new one"
+            f"{shown(file.key, 50)} has changed since it was prepared: the new version is used"
         )
     store.get_file(place, partial / INPUT, head.etag)
     return record.put(partial / INPUT, f"{INPUT}/{file.path}")

@@ -221,7 +221,7 @@ def _finished(context: Context, run: Run, key: str, *, again: bool) -> Result | 
         )  # fmt: skip
     raise UsageError(
         f"the job of {shown(key)} has not failed", "its outputs are there, as it wrote them",
-        f"to process it once more all the same: parallelize retry --again {quoted(key)}",
+        f"to process it again anyway: parallelize retry --again {quoted(key)}",
     )  # fmt: skip
 
 

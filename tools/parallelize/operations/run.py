@@ -47,7 +47,7 @@ from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageErr
 
 OUT = "out"
 LOCAL_INTERVAL_SECONDS = 0.5
-LOCAL_FOOTER = "ctrl-C ends the local workers; the same command goes on"
+LOCAL_FOOTER = "ctrl-C stops the local workers; the same command continues the run"
 
 IDLE_SECONDS = 30 * 60
 """How long the local cloud stays up for `logs`, `failures` and `retry` after the last command."""
@@ -220,7 +220,7 @@ def work_off(context: Context, reader: Snapshots, *, local: bool) -> RunStatus:
     """Enqueue and launch what is missing, and watch until the run is over or stands still."""
     status = status_of(reader.snapshot())
     if status.finished:
-        context.tell(f"run {context.run}: all {plural(status.total, 'file')} were processed before")
+        context.tell(f"run {context.run}: all {plural(status.total, 'file')} are processed already")
         return status
     _enqueue(context)
     relied = launch_missing(context, status)
@@ -327,7 +327,7 @@ def _interruptible(context: Context, *, local: bool) -> Iterator[None]:
             except KeyboardInterrupt:
                 context.tell("not waited for: the local workers leave in a few seconds")
                 raise
-            context.tell("the local workers have ended; the same command goes on from here")
+            context.tell("the local workers have ended; the same command continues the run")
         else:
             context.tell(
                 f"detached; the workers go on. See: parallelize status --watch{context.hint}"

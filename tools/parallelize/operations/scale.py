@@ -92,7 +92,7 @@ def planned(scaling: Scaling) -> list[str]:
 
 
 def _why(machine: Machine, plan: ScalePlan) -> str:
-    return "  (silent: it hangs)" if machine in plan.hung else ""
+    return "  (no heartbeat: it hangs)" if machine in plan.hung else ""
 
 
 def scale(context: Context, scaling: Scaling) -> LaunchOutcome | None:

@@ -128,7 +128,7 @@ def check_free(name: str, status: str | None) -> None:
     if standing(status) is Standing.BUSY:
         raise ServiceError(
             f"the stack is being changed ({status})",
-            "by someone else, or by a setup that was cut off",
+            "by someone else, or by a setup that was interrupted",
             "parallelize setup   again, in a few minutes",
         )
     if standing(status) is Standing.STUCK:
@@ -320,7 +320,7 @@ def check_policies_free(iam: IAMClient, policies: Collection[str]) -> None:
     who = ", ".join(f"{kind} {name}" for kind, name in dict.fromkeys(one[1:] for one in found))
     raise UsageError(
         f"the stack's policies are attached to: {who}",
-        "IAM deletes no policy that somebody holds, so the stack's deletion would fail",
+        "IAM does not delete an attached policy, so deleting the stack would fail",
         "\n  ".join(
             f"aws iam detach-{kind}-policy --{kind}-name {name} --policy-arn {policy}"
             for policy, kind, name in found

@@ -64,13 +64,16 @@ def _memory_hint(most: Peaks) -> Iterator[str]:
     elif share > MUCH:
         yield (
             f"A worker's memory was {share:.0%} full ({of}). Fewer slots, or machines with more "
-            "memory, keep jobs from being ended for it."
+            "memory, keep jobs from being killed."
         )
 
 
 def _disk_hint(most: Peaks) -> Iterator[str]:
     of = f"{show_size(most.disk_bytes)} of {show_size(most.disk_total_bytes)}"
     if (share := disk_share(most)) < FEW:
-        yield f"No worker ever needed more than {share:.0%} of its disk ({of}): see workers.disk."
+        yield (
+            f"No worker ever needed more than {share:.0%} of its disk ({of}): "
+            "a smaller workers.disk is enough."
+        )
     elif share > MUCH:
         yield f"A worker's disk was {share:.0%} full ({of}): raise workers.disk."

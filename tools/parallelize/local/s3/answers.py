@@ -29,7 +29,7 @@ MESSAGES = {
     "NotImplemented": "The local cloud does not have this call of S3's.",
     "PreconditionFailed": "At least one of the preconditions you specified did not hold.",
     "QuotaExceeded": (
-        "The local cloud may keep no more. `parallelize local status` shows what it has, "
+        "The local cloud's quota is used up. `parallelize local status` shows what it keeps, "
         "`parallelize clean --local` removes a run's files."
     ),
     "XAmzContentSHA256Mismatch": "The body is not the one whose SHA-256 was signed.",

@@ -97,7 +97,7 @@ def without_uv(command: tuple[str, ...]) -> tuple[str, ...]:
         rest = rest[1:]
     if not rest or rest[0].startswith("-"):
         raise UsageError(
-            f'the command "{escape(shlex.join(command))}" has uv install things for each file',
+            f'the command "{escape(shlex.join(command))}" makes uv install packages for each file',
             "workers install the environment's dependencies before the first job",
             'run.command = "python SCRIPT.py", and all packages in its list of dependencies',
         )
@@ -197,7 +197,7 @@ def check_script(head: bytes, name: str) -> None:
     first = head.split(b"\n", 1)[0]
     if first.endswith(b"\r"):
         raise UsageError(
-            f"{escape(name)} has Windows line ends (CRLF)",
+            f"{escape(name)} has Windows line endings (CRLF)",
             'its first line asks for a program whose name ends in "\\r"',
             f"sed -i 's/\\r$//' {escape(name)}",
         )

@@ -113,7 +113,7 @@ def _of_files(context: Context, text: str, folder: Path) -> Chosen:
     else:
         archive = context.path(name)
         if not archive.is_file():
-            raise UsageError(f"the image {escape(text)} is no file", fix="fix run.image")
+            raise UsageError(f"the image {escape(text)} is not a file", fix="fix run.image")
     sha256 = sha256_of(archive)
     image = Image(
         name=text,
@@ -142,7 +142,7 @@ def _pack(context: Context, name: str, target: Path) -> None:
     if len(manifests) != 1:
         tags = ", ".join(sorted(filter(None, map(_tag_of, index["manifests"]))))
         raise UsageError(
-            f"{escape(path)} has {len(manifests)} images that could be meant",
+            f"{escape(path)} has {len(manifests)} images, and the name does not say which",
             f"their tags: {escape(tags)}", f'run.image = "oci:{escape(path)}:TAG"',
         )  # fmt: skip
     texts = {

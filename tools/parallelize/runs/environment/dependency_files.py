@@ -32,11 +32,11 @@ class Kind(Enum):
     """The kinds of package lists."""
 
     SCRIPT = "a script with metadata"
-    PROJECT = "a project of uv's"
+    PROJECT = "a project of uv"
     REQUIREMENTS = "requirements"
-    PYLOCK = "a lock of Python's own form"
-    CONDA = "a lock of conda-lock's"
-    PIXI = "a lock of pixi's"
+    PYLOCK = "a pylock file"
+    CONDA = "a lock file of conda-lock"
+    PIXI = "a lock file of pixi"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def find_source(folder: Path, command: str, wanted: str) -> Source | None:
     if len(found) > 1:
         files = " and ".join(escape(source.file) for source in found[:3])
         raise UsageError(
-            "the environment has more than one list of dependencies", f"{files} could be meant",
+            "the environment has more than one list of dependencies", f"it has {files}",
             f'run.dependencies = "{escape(found[0].file)}" in parallelize.toml; '
             'or "none", to have nothing installed',
         )  # fmt: skip

@@ -75,8 +75,8 @@ def check_locked(folder: Path, source: Source, shown: str) -> None:
     is_lock = source.kind in {Kind.PYLOCK, Kind.CONDA, Kind.PIXI}
     if not is_lock and not (folder / _written(source)).is_file():
         raise UsageError(
-            f"{shown} has {escape(source.file)}, and no lock of it",
-            f"that would be {escape(_written(source))}, and nothing is written into your zip",
+            f"{shown} has {escape(source.file)}, but no lock for it",
+            f"the lock would be {escape(_written(source))}, but nothing is written into your zip",
             'give the folder itself (run.env); or run.dependencies = "none" in parallelize.toml',
         )
 
@@ -178,7 +178,7 @@ def _uv(words: list[str], folder: Path, source: Source) -> str:
     program = find_installer("uv")
     if program is None:
         raise UsageError(
-            f"{escape(source.file)} lists dependencies, and uv is not here to lock them",
+            f"{escape(source.file)} lists dependencies, but uv is not installed here",
             "each worker installs what a lock names, so that all have the same versions",
             "pip install uv; or, to have nothing installed: "
             'run.dependencies = "none" in parallelize.toml',

@@ -93,7 +93,7 @@ def parse(words: Sequence[str], *, has_inputs: bool = False) -> OneLiner | None:
     if odd != [BEFORE_FILES]:
         raise UsageError(
             f"{' '.join(map(escape, odd))} is not understood here",
-            "one ::: is, before the names of the files",
+            "one ::: is allowed, before the file names",
             "for a list in a file: parallelize run --inputs @LIST --command COMMAND",
         )
     if not command:

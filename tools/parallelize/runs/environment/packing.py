@@ -183,14 +183,17 @@ def _tell_left_behind(context: Context, packing: Packing | None) -> None:
         listed = some(named).replace("\n", ", ")
         where = f"in the environment {escape(run.env)}" if run.env else "sent"
         fix = f"put it into {escape(run.env)}" if run.env else "put it into a folder, --env FOLDER"
-        say(f"the command names what is not {where}: {listed}\n  jobs do not find it: {fix}")
+        say(
+            f"the command names files that are not {where}: {listed}\n"
+            f"  jobs will not find them: {fix}"
+        )
 
 
 def _check_none(context: Context) -> None:
     wanted = context.settings.run.dependencies
     if wanted not in {AUTO, "none"}:
         raise UsageError(
-            f"run.dependencies names {escape(wanted)}, and there is no environment",
+            f"run.dependencies names {escape(wanted)}, but there is no environment",
             "run.env is not set", 'run.env = "FOLDER" in parallelize.toml, or --env',
         )  # fmt: skip
 
@@ -217,7 +220,7 @@ def _wanted(context: Context, folder: Path) -> Source | None:
         return None
     source = find_source(folder, run.command or "", run.dependencies)
     if source is None and run.dependencies == AUTO and (name := unlocked_conda(folder)):
-        say(f"{name} of the environment is not a lock, so nothing of it is installed; "
+        say(f"{name} of the environment is not a lock, so nothing is installed from it; "
             f"make one: conda-lock --file {name}")  # fmt: skip
     return source
 

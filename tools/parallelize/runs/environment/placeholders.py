@@ -85,7 +85,7 @@ def shell_command(text: str) -> tuple[str, ...]:
     """
     if not _INPUT.search(text):
         raise UsageError(
-            "the command says nowhere what becomes of the input",
+            "the command does not say where the input belongs",
             f"{escape(text.strip())}\nwith run.shell the input's path is not added at the end",
             'write "$1" where it belongs, as in: tr a-z A-Z < "$1" > upper.txt && echo upper.txt',
         )
@@ -194,9 +194,9 @@ def _parts(text: str) -> Iterable[tuple[str, bool]]:
 def _check_known(bare: str, text: str, columns: Sequence[str]) -> None:
     if columns and (other := _COLUMN.search(bare)):
         raise UsageError(
-            f"the command has {escape(other[0])}, and the jobs have no such column",
+            f"the command has {escape(other[0])}, but the jobs have no such column",
             escape(text.strip()),
-            f"there are {', '.join(escape(f'{{{name}}}') for name in columns)}",
+            f"the columns are {', '.join(escape(f'{{{name}}}') for name in columns)}",
         )
     if unknown := _UNKNOWN.search(bare):
         raise UsageError(

@@ -63,17 +63,17 @@ def twin_remarks(keys: Sequence[str]) -> list[str]:
     remarks = []
     if twins.alike:
         remarks.append(
-            f"on macOS and Windows these inputs have one name: {_pairs(twins)}\n"
+            f"on macOS and Windows these inputs have the same name: {_pairs(twins)}\n"
             "  their outputs may be told apart there only with {hash} in output.name"
         )
     if twins.both:
         remarks.append(
-            f"an input, and a folder of others: {_named(twins.both)}\n"
+            f"both an input and a folder of inputs: {_named(twins.both)}\n"
             "  an output of that name could not be downloaded: no disk has both of one name"
         )
     elif stems := _stems_that_are_folders(keys):
         remarks.append(
-            f"an input, and a folder of others but for the suffix: {_named(stems)}\n"
+            f"both an input and a folder of inputs but for the suffix: {_named(stems)}\n"
             "  an output without a suffix could not be downloaded: no disk has both of one name"
         )
     return remarks
@@ -83,9 +83,11 @@ def told_twins(twins: Twins) -> list[str]:
     """Say which outputs cannot all be downloaded to one folder; nothing if all can."""
     told = []
     if twins.alike:
-        told.append(f"on macOS and Windows these outputs have one name: {_pairs(twins)}")
+        told.append(f"on macOS and Windows these outputs have the same name: {_pairs(twins)}")
     if twins.both:
-        told.append(f"an output, and a folder of others: {_named(twins.both)}: no disk has both")
+        told.append(
+            f"both an output and a folder of outputs: {_named(twins.both)}: no disk has both"
+        )
     return (
         [*told, "  other names for the next run: output.name in parallelize.toml"] if told else []
     )

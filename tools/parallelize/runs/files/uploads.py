@@ -121,7 +121,7 @@ def _changed(file: Outgoing) -> UsageError:
     return UsageError(
         f"{shown(file.name, 50)} changed while it was read and sent",
         "nothing of this call has become part of the run",
-        "let whatever writes it end, then run it again",
+        "wait until nothing writes to it, then run the command again",
     )
 
 

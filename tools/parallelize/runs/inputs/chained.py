@@ -126,11 +126,11 @@ def unfinished(before: Before, inputs: Sequence[str], results: Mapping[str, Resu
     if failed:
         lines.append(f"{plural(failed, 'job')} failed: parallelize retry --run {name}")
     if before.run.then and not lines and MERGE not in inputs:
-        lines.append("run.then, its last job, is still to come")
+        lines.append("run.then, its last job, has not run yet")
     if not lines:
         return ""
     head = f"run {name} is unfinished, and its outputs so far are the inputs"
-    return "\n  ".join([head, *lines, "when it is finished, the same command takes the others"])
+    return "\n  ".join([head, *lines, "when it is finished, the same command adds the rest"])
 
 
 def _results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> dict[str, Result]:

@@ -137,7 +137,7 @@ def told_left_out(names: Sequence[str]) -> str:
         return ""
     first = ", ".join(shown(name, 30) for name in names[:_NAMED_LEFT_OUT])
     more = f" and {len(names) - _NAMED_LEFT_OUT:,} more" if len(names) > _NAMED_LEFT_OUT else ""
-    return f"left out: {first}{more} (run.include takes them all the same)"
+    return f"left out: {first}{more} (run.include includes them anyway)"
 
 
 def refusal(refused: list[Refused]) -> UsageError:
@@ -338,7 +338,7 @@ def look_at(key: str, path: Path) -> Iterator[LocalInput | Refused]:
         found = path.stat()
     except OSError as error:
         dangling = path.is_symlink() and isinstance(error, FileNotFoundError)
-        yield Refused(key, "it is a link to nothing" if dangling else error.strerror or str(error))
+        yield Refused(key, "it is a broken link" if dangling else error.strerror or str(error))
         return
     why = _unusable(path, found.st_mode)
     yield Refused(key, why) if why else LocalInput(key, path, found.st_size)
@@ -349,7 +349,7 @@ def _unusable(path: Path, mode: int) -> str | None:
         return "it is a folder; an input is a file"
     if not stat.S_ISREG(mode):
         return "it is not a regular file"
-    return None if os.access(path, os.R_OK) else "it may not be read (Permission denied)"
+    return None if os.access(path, os.R_OK) else "it cannot be read (Permission denied)"
 
 
 def _refused(candidates: Iterable[LocalInput], prefix: str) -> Iterator[Refused]:

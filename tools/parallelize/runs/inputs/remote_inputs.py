@@ -146,7 +146,7 @@ def _is_object(spec: str, store: Store, key: str) -> bool:
     if not there.size:
         return False  # an empty object, with which some programs make a folder
     raise UsageError(
-        f"{escape(spec)} is an object, and a folder of others",
+        f"{escape(spec)} is both an object and a folder of objects",
         None,
         f"{escape(spec)}/ means what is in the folder; a list with that line, the object",
     )

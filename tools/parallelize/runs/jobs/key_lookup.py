@@ -37,7 +37,7 @@ def find_key(known: Iterable[str], file: str, path_key: str | None = None) -> st
         return found[0]
     if found:
         raise UsageError(
-            f"{shown(file, 40)} may be {len(found):,} inputs", some(found), "give more of the key"
+            f"{shown(file, 40)} matches {len(found):,} inputs", some(found), "give more of the key"
         )
     raise no_such_file(file, keys)
 

@@ -29,7 +29,7 @@ class Reason(Enum):
 
     INPUT = "its input has changed"
     RECIPE = "the command, its environment or the naming of outputs has changed"
-    UNKNOWN = "it was made by a former version, which did not record from what"
+    UNKNOWN = "it was made by an older version, which did not record how"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def advice(silent: Silent) -> list[str]:
     glob = f' = "**/*{escape(suffix)}"' if suffix else ""
     return [
         f"  fix: print the name of each file that is made, or set output.collect{glob}",
-        "  if there need be no output: run.require_output = false",
+        "  if no output is expected: run.require_output = false",
     ]
 
 

@@ -1,7 +1,8 @@
 """The runs in a bucket, as far as listing them is cheap.
 
 Reads one listing of folders and, for each run, its record and its workers' heartbeats, so the cost
-does not grow with the number of files. How many files have a result is for `status` to say.
+does not grow with the number of files. Only where no worker has reported, it counts the results
+that were copied, a thousand with each request. How many files have a result is for `status` to say.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from parallelize.console import shown
 from parallelize.runs.record.ownership import find_origin, find_run
+from parallelize.runs.record.reuse import COPIER
 from parallelize.runs.results.cache import Cache
 from parallelize.runs.state.snapshot import VIEW_SECONDS, decode_heartbeat, unread_workers
 from parallelize.runs.state.status import Worker, told_unread, worker_of
@@ -22,6 +24,7 @@ from parallelize_core.errors import DecodeError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RUN_NAME, Location, RunLayout
 from parallelize_core.run import Run
+from parallelize_core.segment import read_segment
 from parallelize_core.store import Store
 
 SCHEMA = 1
@@ -38,7 +41,8 @@ class Listed:
     """A run by its record, its workers by their last heartbeat; `run` is None if it has no record.
 
     It has none while `prep` is still sending inputs, or if a newer version wrote the record.
-    `unread` maps workers whose heartbeats could not be read to the reason.
+    `unread` maps workers whose heartbeats could not be read to the reason. `copied` is how many
+    results came from other runs; it is counted only while no worker has reported.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Listed:
     workers: tuple[Worker, ...] = ()
     owner: str = ""
     unread: Mapping[str, str] = field(default_factory=dict)
+    copied: int = 0
 
     @property
     def alive(self) -> int:
@@ -54,6 +59,11 @@ class Listed:
 
     @property
     def done(self) -> int:
+        """How many jobs have succeeded, as the workers report, or were copied."""
+        return self.copied + self.done_by_workers
+
+    @property
+    def done_by_workers(self) -> int:
         """How many jobs have succeeded, as the workers report."""
         return sum(worker.beat.done for worker in self.workers)
 
@@ -85,7 +95,7 @@ class Listed:
             return "overdue"
         if self.unread:
             return "unknown"
-        return "quiet" if self.workers else "new"
+        return "quiet" if self.workers or self.copied else "new"
 
     @property
     def shown_state(self) -> str:
@@ -111,12 +121,16 @@ class Catalog:
         self._base = base
         self._clock = clock
         self._beats: dict[str, Cache[Heartbeat | None]] = {}
+        self._copies: dict[str, Cache[int]] = {}
 
     def runs(self) -> list[Listed]:
         """Return the runs, newest first."""
         found = self._store.folders(self._base.key("runs", ""))
         names = [name for name in found if RUN_NAME.fullmatch(name)]
         self._beats = {name: self._beats.get(name) or self._new_cache() for name in names}
+        self._copies = {
+            name: self._copies.get(name) or Cache(self._store, _count) for name in names
+        }
         listed = in_parallel(self._look, names, FEW_THREADS)
         return sorted(listed, key=lambda one: (one.created_at, one.name), reverse=True)
 
@@ -130,20 +144,33 @@ class Catalog:
         except DecodeError:
             run = None
         beats = self._beats[name]
-        read = beats.read(self._store.list(layout.agents.prefix))
+        read = [beat for beat in beats.read(self._store.list(layout.agents.prefix)) if beat]
         now = self._clock()
         return Listed(
             name,
             run,
-            tuple(worker_of(beat, now) for beat in read if beat),
+            tuple(worker_of(beat, now) for beat in read),
             run.owner if run else self._beginner(layout),
             unread_workers(layout, beats),
+            0 if read or run is None else self._copied(layout),
         )
+
+    def _copied(self, layout: RunLayout) -> int:
+        """Return how many results were copied from other runs."""
+        segments = self._store.list(layout.segments.key(f"{COPIER}."))
+        return sum(self._copies[layout.run].read(segments))
 
     def _beginner(self, layout: RunLayout) -> str:
         """Return who started preparing a run that has no record yet."""
         origin = find_origin(self._store, layout)
         return origin.owner if origin else ""
+
+
+def _count(_: str, segment: bytes) -> int:
+    try:
+        return sum(1 for _ in read_segment(segment))
+    except DecodeError:
+        return 0
 
 
 def as_json(runs: Sequence[Listed]) -> dict[str, Any]:
@@ -160,7 +187,8 @@ def _listed_json(listed: Listed) -> dict[str, Any]:
         "created_at": listed.created_at or None,
         "workers_alive": listed.alive,
         "workers": len(listed.workers),
-        "done_by_workers": listed.done,
+        "done_by_workers": listed.done_by_workers,
+        "copied": listed.copied,
         "failed_by_workers": listed.failed,
         "workers_unread": dict(listed.unread),
         "seen": None if seen is None else iso(seen),
