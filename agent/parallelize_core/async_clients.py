@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Lock
@@ -12,14 +13,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from parallelize_core.bucket_terms import NO_TERMS, Terms
 from parallelize_core.charges import RequestCounts
+from parallelize_core.errors import UnavailableError
 from parallelize_core.parts import PARTS_AT_ONCE
 from parallelize_core.queue import AsyncQueue
 from parallelize_core.s3 import AsyncS3Store
-from parallelize_core.sqs import AsyncSQSQueue
+from parallelize_core.sqs import AsyncSQSQueue, ask
 from parallelize_core.store import Store
 from parallelize_core.thread_store import ThreadStore
+from parallelize_core.transport.answers import field_of
+from parallelize_core.transport.client import Request
 from parallelize_core.transport.connector import Connector
 from parallelize_core.transport.endpoints import region_from
+from parallelize_core.transport.objects import QUICK
 from parallelize_core.transport.plain import Plain
 from parallelize_core.transport.role_keys import ReadMetadata
 
@@ -111,6 +116,28 @@ class AsyncClients:
     def queue(self, url: str) -> AsyncQueue:
         """Return a queue."""
         return AsyncSQSQueue(url, lambda: self._connector.of_queue(url))
+
+    async def ask_sqs(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a rare call of SQS; raises the error tree. Its answer has AWS's own names."""
+        client = await self._connector.of_queue(str(parameters.get("QueueUrl", "")))
+        return await ask(client, action, parameters)
+
+    async def caller(self, plain: Plain) -> tuple[str, str]:
+        """Return the number of the AWS account and the ARN of who calls; raises the error tree.
+
+        https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+        """
+        client = await self._connector.of_identity(plain)
+        body = b"Action=GetCallerIdentity&Version=2011-06-15"
+        form = ("content-type", "application/x-www-form-urlencoded; charset=utf-8")
+        digest = hashlib.sha256(body).hexdigest()
+        reply = await client.call(
+            Request("POST", "", "AWS", QUICK, headers=[form], body=body, digest=digest)
+        )
+        account, arn = (field_of(reply.body, name) for name in ("Account", "Arn"))
+        if not account:
+            raise UnavailableError("an answer of STS breaks off", "it names no account")
+        return account, arn
 
     async def aclose(self) -> None:
         """Wait for uploads that are being aborted, and close all connections."""

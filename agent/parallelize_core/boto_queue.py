@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from parallelize_core.aws_errors import translated
 from parallelize_core.errors import UnavailableError
 from parallelize_core.queue import BATCH, Message, QueueCounts, batches
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient

@@ -10,12 +10,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from parallelize_core.aws_errors import translated
-from parallelize_core.boto_queue import SQSQueue
-from parallelize_core.boto_store import S3Store
 from parallelize_core.parts import PARTS_AT_ONCE
 from parallelize_core.queue import Queue
 from parallelize_core.store import Store
+from parallelize_core.translated import translated
 from parallelize_core.transport.endpoints import region_from
 
 if TYPE_CHECKING:
@@ -87,8 +85,12 @@ class Clients:
 
     def store(self, bucket: str) -> Store:
         """Return a bucket."""
+        from parallelize_core.boto_store import S3Store  # noqa: PLC0415 - see above
+
         return S3Store(self.s3, bucket, self.parts)
 
     def queue(self, url: str) -> Queue:
         """Return a queue."""
+        from parallelize_core.boto_queue import SQSQueue  # noqa: PLC0415 - see above
+
         return SQSQueue(self.sqs, url)

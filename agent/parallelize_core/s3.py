@@ -20,7 +20,7 @@ from parallelize_core.errors import (
 from parallelize_core.parts import PART_BYTES, ObjectPart, parts_of
 from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
 from parallelize_core.transport.client import Client, Request
-from parallelize_core.transport.listing import read_page
+from parallelize_core.transport.listing import ListingPage, read_page
 from parallelize_core.transport.objects import ObjectRequests, Payload
 from parallelize_core.transport.sinks import LOOP_BYTES, FilePart, Memory
 from parallelize_core.transport.uploads import Uploads, each, ended, etag_of, unmet
@@ -31,6 +31,7 @@ SINGLE_DELETES = 3
 """Up to this many keys are deleted one by one; for more, one call of boto3 is less work."""
 
 _META = "x-amz-meta-"
+_REGION = "x-amz-bucket-region"
 
 
 class AsyncS3Store:
@@ -109,15 +110,24 @@ class AsyncS3Store:
             raise UnavailableError("an answer of S3 is incomplete", "it has no Content-Length")
         return ObjectInfo(key, int(reply.headers["content-length"]), etag_of(reply), metadata)
 
+    async def region(self) -> str | None:
+        """Return the bucket's region, None if there is no bucket, "" if the service says none."""
+        client = await self._connected()
+        try:
+            return (await client.call(self._requests.head(""))).headers.get(_REGION, "")
+        except MissingError:
+            return None
+
     async def put(
         self,
         key: str,
         body: bytes,
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
-        """Write a small object."""
-        return await self._put(key, lambda: body, len(body), condition, metadata)
+        """Write a small object; `sha256` is the body's, if it is known."""
+        return await self._put(key, lambda: body, len(body), condition, metadata, sha256)
 
     async def put_file(
         self,
@@ -137,8 +147,13 @@ class AsyncS3Store:
     async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
         async for page in self._pages(prefix, delimiter="/" if folder_only else ""):
-            for info in page:
+            for info in page.found:
                 yield info
+
+    async def folders(self, prefix: str) -> Sequence[str]:
+        """List what follows `prefix` up to the next /, each once, without what lies below."""
+        pages = [page.folders async for page in self._pages(prefix, delimiter="/")]
+        return [key.removeprefix(prefix).removesuffix("/") for page in pages for key in page]
 
     async def list_between(
         self, prefix: str, after: str, upto: str
@@ -147,7 +162,8 @@ class AsyncS3Store:
 
         An empty `after` or `upto` is no bound. So several sections can be listed at the same time.
         """
-        async for page in self._pages(prefix, after):
+        async for whole in self._pages(prefix, after):
+            page = whole.found
             # S3 lists in the order of the bytes of UTF-8, which is that of code points.
             if upto and page and page[-1].key > upto:
                 yield [info for info in page if info.key <= upto]
@@ -156,13 +172,13 @@ class AsyncS3Store:
 
     async def _pages(
         self, prefix: str, after: str = "", delimiter: str = ""
-    ) -> AsyncIterator[Sequence[ObjectInfo]]:
+    ) -> AsyncIterator[ListingPage]:
         client = await self._connected()
         token = ""
         while True:
             reply = await client.call(self._requests.page(prefix, after, token, delimiter))
             page = read_page(reply)
-            yield page.found
+            yield page
             if not (token := page.token):
                 return
 
@@ -222,16 +238,17 @@ class AsyncS3Store:
         checked = client.endpoint.checks_checksums
         return self._requests.get(key, etag, part, checked=checked)
 
-    async def _put(
+    async def _put(  # noqa: PLR0913, PLR0917 - what a write takes
         self,
         key: str,
         read: Callable[[], bytes],
         size: int,
         condition: Condition,
         metadata: Mapping[str, str] | None,
+        sha256: str = "",
     ) -> str | None:
         client = await self._connected()
-        payload = await self._off_loop(size, lambda: Payload.of(read(), client.endpoint))
+        payload = await self._off_loop(size, lambda: Payload.of(read(), client.endpoint, sha256))
         try:
             reply = await client.call(self._requests.put(key, payload, condition, metadata))
         except (ChangedError, MissingError) as error:

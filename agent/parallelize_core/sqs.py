@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from parallelize_core.errors import UnavailableError
@@ -110,22 +110,28 @@ class AsyncSQSQueue:
     ) -> dict[str, Any]:
         if self._client is None:
             self._client = await self._connect()
-        body = json.dumps({"QueueUrl": self.url, **parameters}).encode()
-        request = Request(
-            "POST",
-            "",
-            f"the queue {self.url}",
-            patience or Patience(ANSWER_SECONDS),
-            headers=[
-                ("content-type", "application/x-amz-json-1.0"),
-                ("x-amz-target", f"AmazonSQS.{action}"),
-                ("x-amzn-query-mode", "true"),
-            ],
-            body=body,
-            digest=hashlib.sha256(body).hexdigest(),
-        )
-        reply = await self._client.call(request)
-        return _decoded(reply.body)
+        return await ask(self._client, action, {"QueueUrl": self.url, **parameters}, patience)
+
+
+async def ask(
+    client: Client, action: str, parameters: Mapping[str, Any], patience: Patience | None = None
+) -> dict[str, Any]:
+    """Make a call of SQS that names a queue by its URL or its name; raises the error tree."""
+    body = json.dumps(parameters).encode()
+    request = Request(
+        "POST",
+        "",
+        f"the queue {parameters.get('QueueUrl') or parameters['QueueName']}",
+        patience or Patience(ANSWER_SECONDS),
+        headers=[
+            ("content-type", "application/x-amz-json-1.0"),
+            ("x-amz-target", f"AmazonSQS.{action}"),
+            ("x-amzn-query-mode", "true"),
+        ],
+        body=body,
+        digest=hashlib.sha256(body).hexdigest(),
+    )
+    return _decoded((await client.call(request)).body)
 
 
 def _decoded(body: bytes) -> dict[str, Any]:

@@ -149,8 +149,9 @@ class AsyncStore(Protocol):
         body: bytes,
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
-        """Write a small object."""
+        """Write a small object; `sha256` is the body's, if it is known."""
 
     async def put_file(
         self,

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from parallelize_core.errors import ParallelizeError
+
 
 @contextmanager
 def translated(service: str, place: str = "") -> Iterator[None]:
@@ -23,10 +25,9 @@ def translated(service: str, place: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except ParallelizeError:
+        raise
     except Exception as error:
         from parallelize_core.aws_errors import translate  # noqa: PLC0415 - it imports botocore
 
-        told = translate(error, service, place)
-        if told is error:
-            raise
-        raise told from error
+        raise translate(error, service, place) from error

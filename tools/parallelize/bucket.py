@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from parallelize.console import say
-from parallelize_core.aws_errors import translated
 from parallelize_core.errors import MissingError
 from parallelize_core.names import Names
 from parallelize_core.outlast import NEW_BUCKET, outlast
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

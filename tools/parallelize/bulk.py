@@ -5,10 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from parallelize.transfers import in_parallel
 from parallelize.wire import Wire
@@ -19,7 +28,10 @@ from parallelize_core.errors import (
     ParallelizeError,
     UnavailableError,
 )
+from parallelize_core.s3 import AsyncS3Store
 from parallelize_core.store import ALWAYS, AsyncStore, Condition, ObjectInfo, Source, Store
+
+Made = TypeVar("Made")
 
 AT_ONCE = 64
 """Objects that are read at the same time: they may have logs of 64 KB."""
@@ -29,17 +41,37 @@ STRETCHES = 16
 
 
 class WireStore:
-    """A bucket whose listings and small objects are read over the event loop."""
+    """A bucket whose listings and small objects are read over the event loop.
 
-    def __init__(self, rare: Store, wire: Wire) -> None:
-        self.bucket = rare.bucket
-        self._rare = rare
+    Single calls are made there if that is quicker; otherwise, and for what it cannot do, `make`
+    makes the bucket that makes them.
+    """
+
+    def __init__(self, bucket: str, make: Callable[[], Store], wire: Wire) -> None:
+        self.bucket = bucket
+        self._make = make
         self._wire = wire
+
+    @cached_property
+    def _rare(self) -> Store:
+        return self._make()
+
+    def _run(
+        self,
+        quick: Callable[[AsyncS3Store], Coroutine[Any, Any, Made]],
+        rare: Callable[[Store], Made],
+    ) -> Made:
+        if not self._wire.is_quick:
+            return rare(self._rare)
+        return self._wire.run(lambda clients: quick(clients.store(self.bucket)))
 
     def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
         if folder_only:
-            return self._rare.list(prefix, folder_only=True)
+            return iter(self._run(
+                lambda store: _listed(store, prefix),
+                lambda store: [*store.list(prefix, folder_only=True)],
+            ))  # fmt: skip
         return self.list_each(prefix, ())
 
     def list_each(self, prefix: str, splits: Iterable[str]) -> Iterator[ObjectInfo]:
@@ -66,6 +98,17 @@ class WireStore:
         while some := tuple(itertools.islice(rest, AT_ONCE)):
             yield from zip(some, self._wire.run(lambda c: self._get_all(c, some)), strict=True)
 
+    def head_each(self, keys: Iterable[str]) -> Iterator[ObjectInfo | None]:
+        """Describe objects in their order, many at a time; None for one that is not there."""
+
+        async def look(clients: AsyncClients) -> Sequence[ObjectInfo | None]:
+            store = clients.store(self.bucket)
+            return await asyncio.gather(*(store.head(key) for key in some))
+
+        rest = iter(keys)
+        while some := tuple(itertools.islice(rest, AT_ONCE)):
+            yield from self._wire.run(look)
+
     def try_each(
         self, keys: Sequence[str], seconds: float
     ) -> Iterator[tuple[str, bytes | ParallelizeError | None]]:
@@ -83,19 +126,22 @@ class WireStore:
         store = clients.store(self.bucket)
         return await asyncio.gather(*(_get(store, key) for key in keys))
 
-    # Rare calls.
+    # Single calls.
 
     def get(self, key: str) -> bytes:
         """Return a small object's content."""
-        return self._rare.get(key)
+        return self._run(lambda store: store.get(key), lambda store: store.get(key))
 
     def get_file(self, key: str, path: Path, etag: str = "") -> int:
         """Write an object to `path`, and return its size; ChangedError if it is not `etag`."""
-        return self._rare.get_file(key, path, etag)
+        return self._run(
+            lambda store: store.get_file(key, path, etag),
+            lambda store: store.get_file(key, path, etag),
+        )
 
     def head(self, key: str) -> ObjectInfo | None:
         """Describe an object, or return None if there is none."""
-        return self._rare.head(key)
+        return self._run(lambda store: store.head(key), lambda store: store.head(key))
 
     def put(
         self,
@@ -105,7 +151,10 @@ class WireStore:
         metadata: Mapping[str, str] | None = None,
     ) -> str | None:
         """Write a small object."""
-        return self._rare.put(key, body, condition, metadata)
+        return self._run(
+            lambda store: store.put(key, body, condition, metadata),
+            lambda store: store.put(key, body, condition, metadata),
+        )
 
     def put_file(
         self,
@@ -115,11 +164,14 @@ class WireStore:
         metadata: Mapping[str, str] | None = None,
     ) -> str | None:
         """Write an object of any size from an open file, from its start."""
-        return self._rare.put_file(key, file, condition, metadata)
+        return self._run(
+            lambda store: store.put_file(key, file, condition, metadata),
+            lambda store: store.put_file(key, file, condition, metadata),
+        )
 
     def folders(self, prefix: str) -> Iterator[str]:
         """List what follows `prefix` up to the next /, each once, without what is below."""
-        return self._rare.folders(prefix)
+        return iter(self._run(lambda s: s.folders(prefix), lambda s: [*s.folders(prefix)]))
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are not an error."""
@@ -147,6 +199,11 @@ def get_each(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes | N
         return key, None
 
     return in_parallel(get, keys)
+
+
+def head_each(store: Store, keys: Iterable[str]) -> Iterator[ObjectInfo | None]:
+    """Describe objects in their order, many at a time; None for one that is not there."""
+    return store.head_each(keys) if isinstance(store, WireStore) else in_parallel(store.head, keys)
 
 
 def try_each(
@@ -179,6 +236,10 @@ def list_each(store: Store, prefix: str, splits: Iterable[str] = ()) -> Iterator
     if isinstance(store, WireStore):
         return store.list_each(prefix, splits)
     return store.list(prefix)
+
+
+async def _listed(store: AsyncStore, prefix: str) -> list[ObjectInfo]:
+    return [info async for info in store.list(prefix, folder_only=True)]
 
 
 async def _get(store: AsyncStore, key: str) -> bytes | None:

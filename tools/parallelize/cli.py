@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from parallelize.choice import apply_choice
 from parallelize.console import WIDTH, answer, show_error
 from parallelize.examples import epilogue
-from parallelize.explain import explain
 from parallelize_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -183,6 +182,7 @@ def run(tokens: Sequence[str]) -> int:
         sys.stdout = None
         return 0
     except Exception as error:
+        from parallelize.explain import explain
         from parallelize.options import common_of
 
         told = explain(error, tokens, common_of(tokens).again())

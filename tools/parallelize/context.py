@@ -28,14 +28,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from platformdirs import user_config_path
 
 from parallelize import settings as settings_module
 from parallelize.bucket import auto_name
 from parallelize.bulk import WireStore
-from parallelize.console import ask, escape, say
+from parallelize.console import ask, say
 from parallelize.fleet.distributions import is_stock
 from parallelize.fleet.tags import run_tags
 from parallelize.lanes import lanes_of, of_lane
@@ -43,10 +42,9 @@ from parallelize.local.facts import PLAIN_TAG
 from parallelize.options import Common
 from parallelize.project import Project
 from parallelize.queues import PLACE, Queues, find_queues, place_tag
-from parallelize.region import check_name
+from parallelize.region import check_name, custom_endpoint, endpoint_banner, is_known
 from parallelize.settings import Resolved, Settings
-from parallelize.wire import Wire
-from parallelize_core.aws_errors import translated
+from parallelize.wire import S3_CALLS, SQS_CALLS, Wire
 from parallelize_core.bucket_terms import Terms
 from parallelize_core.clients import Clients, client_config, make_session
 from parallelize_core.errors import NoRunError, ParallelizeError, UsageError
@@ -54,6 +52,9 @@ from parallelize_core.lane import Lane
 from parallelize_core.layout import Location, RunLayout, check_run_name
 from parallelize_core.names import Names
 from parallelize_core.store import AsyncStore, Store
+from parallelize_core.translated import translated
+from parallelize_core.transport.endpoints import region_from
+from parallelize_core.transport.plain import Plain
 
 Made = TypeVar("Made")
 
@@ -62,11 +63,6 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 32
 """More than the machine has cores, because transfers mostly wait for the network."""
-
-ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL"
-"""For all services; with `_S3` and the like, for one service, which takes precedence."""
-
-IGNORE_ENDPOINTS_VARIABLE = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
 USER_FILE = "config.toml"
 
@@ -110,6 +106,18 @@ class Context:
         return Project(self.home or self.folder)
 
     @cached_property
+    def plain(self) -> Plain | None:
+        """The region and keys if no setting needs botocore, which takes long to import."""
+        aws, found = self.settings.aws, region_from(os.environ)
+        region = aws.region or (found[0] if found else "")
+        # What has opened a session may listen to all that goes through it.
+        if aws.profile or "session" in vars(self):
+            return None
+        plain = Plain.of(os.environ, region)
+        known = plain and plain.find_keys and (plain.local or is_known(region))
+        return plain if known else None
+
+    @cached_property
     def session(self) -> Session:
         """The AWS session with the region and profile of the settings.
 
@@ -123,7 +131,14 @@ class Context:
 
     @cached_property
     def clients(self) -> Clients:
-        """The clients for S3 and SQS."""
+        """The clients for S3 and SQS, which are made when they are needed."""
+        return Clients(
+            self.wire.client(S3_CALLS, lambda: self._made.s3),
+            self.wire.client(SQS_CALLS, lambda: self._made.sqs),
+        )
+
+    @cached_property
+    def _made(self) -> Clients:
         return Clients.make(self.session, CONNECTIONS)
 
     def client(self, service: str) -> Any:
@@ -139,8 +154,8 @@ class Context:
     @property
     def region(self) -> str:
         """The region; UsageError if nothing says which."""
-        if self.session.region_name:
-            return self.session.region_name
+        if name := self.plain.region if self.plain else self.session.region_name:
+            return name
         raise NoRunError(
             "no AWS region is set",
             "looked at --region, PARALLELIZE_REGION, AWS_REGION, AWS_DEFAULT_REGION,\n"
@@ -157,6 +172,8 @@ class Context:
     @cached_property
     def caller(self) -> tuple[str, str]:
         """The number of the AWS account, and the caller's ARN."""
+        if (plain := self.plain) and self.wire.is_quick:
+            return self.wire.run(lambda clients: clients.caller(plain))
         answer = self.identity()
         return str(answer["Account"]), str(answer["Arn"])
 
@@ -238,7 +255,7 @@ class Context:
 
     def store_of(self, bucket: str) -> Store:
         """Return another bucket, such as that of the inputs."""
-        return WireStore(self.clients.store(bucket), self.wire)
+        return WireStore(bucket, lambda: self.clients.store(bucket), self.wire)
 
     @property
     def terms(self) -> Terms:
@@ -249,7 +266,7 @@ class Context:
     @cached_property
     def wire(self) -> Wire:
         """The event loop for transfers of many objects or messages."""
-        return Wire(self.session, self.terms)
+        return Wire(lambda: self.session, self.terms, self.plain)
 
     def transfer(
         self, bucket: str, work: Callable[[AsyncStore], Coroutine[Any, Any, Made]]
@@ -363,37 +380,3 @@ def run_name(resolved: Resolved) -> str:
         return check_run_name(resolved.settings.run.name)
     made = re.sub(r"[^A-Za-z0-9_-]+", "-", resolved.folder.name).strip("-_")[:60]
     return made or "run"
-
-
-def custom_endpoint(environ: Mapping[str, str], service: str = "S3") -> str | None:
-    """Return the endpoint that replaces AWS's for a service, if there is one.
-
-    It is found as the SDKs find it
-    (https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html), `service` being the
-    suffix of a variable's name; only a profile's `endpoint_url` is ignored.
-    """
-    if _ignores_endpoints(environ):
-        return None
-    named = environ.get(f"{ENDPOINT_VARIABLE}_{service}") or environ.get(ENDPOINT_VARIABLE) or ""
-    return None if _is_aws(named) else named
-
-
-def endpoint_banner(environ: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable whose endpoint replaces AWS's."""
-    if _ignores_endpoints(environ):
-        return []
-    return [
-        f"note: not AWS: {escape(f'{name}={environ[name]}')}"
-        for name in sorted(environ)
-        if re.fullmatch(f"{ENDPOINT_VARIABLE}(_.*)?", name) and not _is_aws(environ[name])
-    ]
-
-
-def _ignores_endpoints(environ: Mapping[str, str]) -> bool:
-    return environ.get(IGNORE_ENDPOINTS_VARIABLE, "").lower() == "true"
-
-
-def _is_aws(endpoint: str) -> bool:
-    """Whether no endpoint is named, or one of AWS's own, such as a VPC's interface to S3."""
-    host = urlsplit(endpoint).hostname or ""
-    return not endpoint or host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))

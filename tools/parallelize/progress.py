@@ -10,19 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Protocol
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING, Protocol
 
 from parallelize.console import WIDTH, is_live, say
 from parallelize.units import show_size
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 LINE_SECONDS = 30
 
@@ -88,6 +82,16 @@ def progress(verb: str, total: int) -> Iterator[Step]:
 
 
 def _bar() -> Progress:
+    # ruff: noqa: PLC0415 - only a terminal needs them
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     console.width = min(console.width, WIDTH)
     return Progress(

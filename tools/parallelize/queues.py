@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from parallelize.console import escape, say
-from parallelize_core.aws_errors import translated
 from parallelize_core.boto_queue import SQSQueue
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import MissingError, UsageError
@@ -20,6 +19,7 @@ from parallelize_core.layout import Location
 from parallelize_core.names import Names
 from parallelize_core.outlast import DELETED_QUEUE, NEW_QUEUE, outlast
 from parallelize_core.queue import QueueCounts
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -143,11 +143,11 @@ def _queue_names(names: Names, lanes: Sequence[Lane]) -> list[str]:
     return [main, names.dead_letter_queue, *(names.of_lane(lane).queue for lane in lanes)]
 
 
-@translated("SQS")
 def _url(sqs: SQSClient, name: str) -> str:
     try:
-        return sqs.get_queue_url(QueueName=name)["QueueUrl"]
-    except sqs.exceptions.QueueDoesNotExist:
+        with translated("SQS"):
+            return sqs.get_queue_url(QueueName=name)["QueueUrl"]
+    except MissingError:
         raise MissingError(f"there is no queue {name} yet", fix="parallelize enqueue") from None
 
 

@@ -3,19 +3,22 @@
     wire.run(lambda clients: send(clients.store(bucket), uploads))
 
 One thread does everything, so what the coroutines share needs no locks. The rest of a command
-blocks, and uses boto3; `parallelize_core.async_clients` says what uses which.
+blocks, and uses boto3; single calls are made here, too, if nothing else needs that (`is_quick`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from threading import RLock
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.bucket_terms import NO_TERMS, Terms
+from parallelize_core.errors import MissingError
+from parallelize_core.transport.plain import Plain
 
 if TYPE_CHECKING:
     from parallelize_core.clients import Session
@@ -33,13 +36,36 @@ AT_ONCE = 32
 class Wire:
     """A loop, and the connections that it keeps from one use to the next."""
 
-    def __init__(self, session: Session, terms: Terms = NO_TERMS) -> None:
+    def __init__(
+        self, session: Callable[[], Session], terms: Terms = NO_TERMS, plain: Plain | None = None
+    ) -> None:
         self._runner = asyncio.Runner()
         self._session = session
         self._terms = terms
+        self._plain = plain
+        self._thread = get_ident()
         self._clients: AsyncClients | None = None
         # The threads of a dashboard's server take turns.
         self._turn = RLock()
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a single call is quicker here than by boto3, which would have to be imported.
+
+        Other threads wait for each other here, so theirs are not; and what already runs on a loop
+        cannot wait for this one.
+        """
+        if self._plain is None or get_ident() != self._thread:
+            return False
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return True
+        return False
+
+    def client(self, calls: Mapping[str, Call], make: Callable[[], Any]) -> Any:
+        """Return a client like that of boto3, which `make` makes when it is needed."""
+        return _LateClient(self, calls, make)
 
     def run(self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
         """Run `work` on the loop, and return its result; ctrl-C cancels it."""
@@ -48,17 +74,64 @@ class Wire:
 
     async def _do(self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
         if self._clients is None:
-            self._clients = AsyncClients.of_session(self._session, PARTS_AT_ONCE, terms=self._terms)
+            self._clients = AsyncClients(
+                self._opened, PARTS_AT_ONCE, terms=self._terms, plain=self._plain
+            )
             weakref.finalize(self, _close, self._runner.get_loop(), self._clients)
         try:
             return await work(self._clients)
         finally:
             await self._clients.settled()
 
+    def _opened(self) -> Any:
+        # boto3's session is made of botocore's.
+        return vars(self._session())["_session"]
+
 
 def _close(loop: asyncio.AbstractEventLoop, clients: AsyncClients) -> None:
     clients.abort()
     loop.close()
+
+
+Call = Callable[[AsyncClients, dict[str, Any]], Coroutine[Any, Any, dict[str, Any]]]
+"""A call by its parameters, which returns or raises what boto3's method and `translated` do."""
+
+
+class _LateClient:
+    """A client of boto3 that is made when it is needed; the wire does what it can do itself."""
+
+    def __init__(self, wire: Wire, calls: Mapping[str, Call], make: Callable[[], Any]) -> None:
+        self._wire, self._calls, self._make = wire, calls, make
+
+    def __getattr__(self, name: str) -> Any:
+        call = self._calls.get(name)
+        if call is None or not self._wire.is_quick:
+            return getattr(self._make(), name)
+        return lambda **parameters: self._wire.run(lambda clients: call(clients, parameters))
+
+
+async def _head_bucket(clients: AsyncClients, parameters: dict[str, Any]) -> dict[str, Any]:
+    name = parameters["Bucket"]
+    region = await clients.store(name).region()
+    if region is None:
+        raise MissingError(f"s3://{name} does not exist")
+    return {"BucketRegion": region}
+
+
+def _of_sqs(action: str) -> Call:
+    return lambda clients, parameters: clients.ask_sqs(action, parameters)
+
+
+S3_CALLS: Mapping[str, Call] = {"head_bucket": _head_bucket}
+
+SQS_CALLS: Mapping[str, Call] = {
+    re.sub("(?<!^)([A-Z])", r"_\1", action).lower(): _of_sqs(action)
+    for action in (
+        "CreateQueue", "GetQueueAttributes", "GetQueueUrl", "ListQueueTags",
+        "SetQueueAttributes", "TagQueue",
+    )
+}  # fmt: skip
+"""Calls that may be repeated, so that it does no harm if an answer is lost."""
 
 
 async def in_flight(

@@ -169,9 +169,10 @@ class OutlastingStore:
         body: bytes,
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
-        """Write a small object."""
-        return await self._insist(lambda: self.store.put(key, body, condition, metadata))
+        """Write a small object; `sha256` is the body's, if it is known."""
+        return await self._insist(lambda: self.store.put(key, body, condition, metadata, sha256))
 
     async def put_file(
         self,

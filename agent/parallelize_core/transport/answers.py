@@ -89,6 +89,8 @@ class ReplyError(Exception):
         self.keys: Keys | None = None
         """What the request was signed with."""
         self.asked_region = ""
+        self.response = {"Error": {"Code": self.code, "Message": self.message}}
+        """The same as botocore's errors have it; see `errors.code_of`."""
         super().__init__(f"{reply.status} {self.code}: {self.message}")
 
     @property
@@ -196,6 +198,9 @@ def _refused(error: ReplyError, where: str, why: str) -> ParallelizeError:
 
 def _of_setting(error: ReplyError, where: str, why: str) -> ParallelizeError | None:
     """Say what is wrong with the caller or the whole bucket; no single file is to blame."""
+    if error.code == "QueueDeletedRecently":
+        what = f"{where} was deleted less than 60 s ago"
+        return UnavailableError(what, why, "try again in a minute")
     if error.code in _IDENTITY:
         return AccessError("AWS does not accept these credentials", why, "check AWS_PROFILE")
     if error.code == "NoSuchBucket":

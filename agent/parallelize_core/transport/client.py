@@ -303,7 +303,9 @@ def _translated(error: Exception, where: str) -> ParallelizeError:
     return UnavailableError(
         f"{where} cannot be reached",
         why,
-        "check the network, the region's name and AWS_ENDPOINT_URL",
+        "start the local cloud again: parallelize run --local"
+        if "127.0.0.1" in why
+        else "check the network, the region's name and AWS_ENDPOINT_URL",
     )
 
 

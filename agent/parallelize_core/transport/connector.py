@@ -45,7 +45,7 @@ class Connector:
         find_keys = plain.find_keys if plain else None
         self._credentials = CredentialSource(open_session, self._threads, find_keys)
         self._pools: dict[Origin, Pool] = {}
-        self._budgets = {"s3": RetryBudget(), "sqs": RetryBudget()}
+        self._budgets = {service: RetryBudget() for service in ("s3", "sqs", "sts")}
 
     async def of_bucket(self, bucket: str) -> Client:
         """Return a client for a bucket."""
@@ -65,6 +65,11 @@ class Connector:
         return Client(
             endpoint, pool, self._credentials, self._budgets["sqs"], AGENT, counts=self._counts
         )
+
+    async def of_identity(self, plain: Plain) -> Client:
+        """Return a client for STS."""
+        endpoint, pool = await self._reached(plain.of_identity)
+        return Client(endpoint, pool, self._credentials, self._budgets["sts"], AGENT)
 
     def close(self) -> None:
         """Close all connections."""

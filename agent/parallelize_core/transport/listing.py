@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_plus
 
@@ -17,16 +18,20 @@ _USUAL = re.compile(
 )
 """The usual form of an entry, whose key needs no decoding; a listing may have a million."""
 
+_FOLDER = re.compile("<CommonPrefixes><Prefix>([^<]*)</Prefix>")
+
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """Objects in key order, and the token of the next page; empty after the last.
+    """Objects in key order, the token of the next page, which is empty after the last, and folders.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
     """
 
     found: list[ObjectInfo]
     token: str
+    folders: Sequence[str] = ()
+    """Their keys, with the delimiter at the end."""
 
 
 def query(prefix: str, after: str = "", token: str = "", delimiter: str = "") -> str:
@@ -60,7 +65,11 @@ def read_page(reply: Reply) -> ListingPage:
     encoded = field_of(reply.body, "EncodingType") == "url"
     # With a delimiter, folders are listed apart from the objects.
     pieces = reply.body.decode().split("<Contents>")[1:]
-    return ListingPage([_object(piece, encoded=encoded) for piece in pieces], token)
+    folders = [
+        unquote_plus(key) if encoded else key
+        for key in map(html.unescape, _FOLDER.findall(reply.body.decode()))
+    ]
+    return ListingPage([_object(piece, encoded=encoded) for piece in pieces], token, folders)
 
 
 def _object(piece: str, *, encoded: bool) -> ObjectInfo:

@@ -29,7 +29,9 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
 
 Headers = list[tuple[str, str]]
 
-_QUICK = Patience(ANSWER_SECONDS)
+QUICK = Patience(ANSWER_SECONDS)
+"""For everything but joining an object's parts."""
+
 # While S3 works, it sends white space from time to time.
 _PUTTING_TOGETHER = Patience(COMPLETE_SECONDS, progress_seconds=COMPLETE_SECONDS, progress_bytes=1)
 
@@ -43,11 +45,14 @@ class Payload:
     digest: str
 
     @classmethod
-    def of(cls, content: bytes, endpoint: Endpoint) -> Payload:
-        """Compute what the endpoint needs to know about a body; megabytes take milliseconds."""
+    def of(cls, content: bytes, endpoint: Endpoint, sha256: str = "") -> Payload:
+        """Compute what the endpoint needs to know about a body; megabytes take milliseconds.
+
+        `sha256` is the body's, if it is known.
+        """
         sum_ = zlib.crc32(content).to_bytes(4, "big") if endpoint.sends_checksums else b""
         signs = endpoint.signs_bodies or not endpoint.sends_checksums
-        digest = hashlib.sha256(content).hexdigest() if signs else UNSIGNED_PAYLOAD
+        digest = (sha256 or hashlib.sha256(content).hexdigest()) if signs else UNSIGNED_PAYLOAD
         return cls(content, base64.b64encode(sum_).decode(), digest)
 
 
@@ -128,7 +133,7 @@ class ObjectRequests:
     def _request(
         self, method: str, key: str, headers: Iterable[tuple[str, str]] = (), query: str = ""
     ) -> Request:
-        return Request(method, key, self.where(key), _QUICK, query, [*headers, *self._always])
+        return Request(method, key, self.where(key), QUICK, query, [*headers, *self._always])
 
     @staticmethod
     def _with_payload(request: Request, payload: Payload) -> Request:

@@ -83,6 +83,10 @@ class Plain:
         """Return where requests for queues go."""
         return self._endpoint("sqs", f"sqs.{self.region}.amazonaws.com", "/")
 
+    def of_identity(self) -> Endpoint:
+        """Return where requests for the caller's identity go."""
+        return self._endpoint("sts", f"sts.{self.region}.amazonaws.com", "/")
+
     def _endpoint(self, service: str, host: str, local_path: str) -> Endpoint:
         url = urlsplit(self.local or f"https://{host}")
         tls = not self.local
@@ -95,7 +99,9 @@ class Plain:
 def _is_unknown(name: str) -> bool:
     if name.startswith("AWS_"):
         return name not in _KNOWN
-    return name.lower().endswith("_proxy") or name == "BOTO_CONFIG"
+    # Without a proxy, it does not matter who is to be reached without one.
+    lower = name.lower()
+    return (lower.endswith("_proxy") and lower != "no_proxy") or name == "BOTO_CONFIG"
 
 
 def _files(environ: Mapping[str, str]) -> list[Path]:

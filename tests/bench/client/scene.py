@@ -112,7 +112,8 @@ def scene(cloud: CloudProcess, run: str, core: int | None) -> Iterator[Scene]:
         made = Scene(cloud, run, root, core)
         (made.project / "env").mkdir(parents=True)
         job = made.project / "env" / "job.sh"
-        job.write_text('#!/bin/sh\ncp "$1" out.bin; echo out.bin\n')
+        # With the same script, a run would look for what it can copy from those before it.
+        job.write_text(f'#!/bin/sh\n# {run}\ncp "$1" out.bin; echo out.bin\n')
         job.chmod(0o755)
         (made.project / "parallelize.toml").write_text(
             f'[aws]\nbucket = "{BUCKET}"\n[run]\nname = "{run}"\ncommand = "./job.sh"\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -86,7 +87,9 @@ class ThreadedStore:
         body: bytes,
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
+        assert sha256 in {"", hashlib.sha256(body).hexdigest()}
         return await asyncio.to_thread(self.store.put, key, body, condition, metadata)
 
     async def put_file(

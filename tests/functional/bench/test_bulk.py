@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from tests.bench.small_cloud.process import REGION, small_cloud
 
-from parallelize.bulk import WireStore, get_each, list_each, try_each
+from parallelize.bulk import WireStore, get_each, head_each, list_each, try_each
 from parallelize.wire import Wire
 from parallelize_core.clients import Clients, make_session
-from parallelize_core.errors import UnavailableError, UsageError
+from parallelize_core.errors import MissingError, UnavailableError, UsageError
+from parallelize_core.store import IF_ABSENT
+from parallelize_core.transport.plain import Plain
 
 COUNT = 2500
 """Three pages."""
@@ -24,10 +30,54 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireStore]:
             monkeypatch.setenv(name, value)
         cloud.put("bucket", "other/x", b"")
         session = make_session(REGION)
-        wire = Wire(session)
-        made = WireStore(Clients.make(session).store("bucket"), wire)
+        wire = Wire(lambda: session)
+        made = WireStore("bucket", lambda: Clients.make(session).store("bucket"), wire)
         wire.run(lambda clients: _fill(clients.store("bucket")))
         yield made
+
+
+@pytest.fixture(params=[True, False], ids=["over the loop", "by boto3"])
+def single(request: pytest.FixtureRequest, store: WireStore) -> WireStore:
+    """The bucket as commands have it with plain settings, and with any others."""
+    plain = Plain.of(dict(os.environ), REGION) if request.param else None
+    assert bool(plain) is request.param
+    wire = Wire(lambda: make_session(REGION), plain=plain)
+    assert wire.is_quick is request.param
+    return WireStore("bucket", lambda: Clients.make(make_session(REGION)).store("bucket"), wire)
+
+
+def test_single_calls_do_the_same_over_the_loop_as_by_boto3(
+    single: WireStore, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    with (tmp_path / "file").open("rb") as file:
+        etag = single.put_file("one/file", file, metadata={"sha256": "x"})
+    assert single.put("one/more", b"", IF_ABSENT)
+    assert single.put("one/more", b"", IF_ABSENT) is None
+    there = single.head("one/file")
+    assert there is not None
+    assert (there.size, there.etag, there.metadata) == (7, etag, {"sha256": "x"})
+    assert single.head("one/nothing") is None
+    assert single.get("one/file") == b"content"
+    assert single.get_file("one/file", tmp_path / "copy") == 7
+    with pytest.raises(MissingError):
+        single.get("one/nothing")
+    assert [bool(found) for found in head_each(single, ["one/file", "none", "in/00000"])] == [
+        True, False, True,
+    ]  # fmt: skip
+
+
+def test_a_call_from_another_thread_is_made_by_boto3(single: WireStore) -> None:
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(lambda: single._wire.is_quick).result() is False
+        assert pool.submit(single.get, "in/00003").result() == b"3"
+
+
+def test_a_call_from_a_running_loop_is_made_by_boto3(single: WireStore) -> None:
+    async def read() -> bytes:
+        return single.get("in/00003")
+
+    assert asyncio.run(read()) == b"3"
 
 
 async def _fill(store) -> None:  # type: ignore[no-untyped-def]
@@ -76,7 +126,7 @@ def test_a_listing_may_be_left_while_other_objects_are_read(store: WireStore) ->
 
 
 def test_a_bucket_that_does_not_exist_is_an_error_of_the_tree(store: WireStore) -> None:
-    wire = Wire(make_session(REGION))
-    missing = WireStore(Clients.make(make_session(REGION)).store("nothing"), wire)
+    wire = Wire(lambda: make_session(REGION))
+    missing = WireStore("nothing", lambda: store, wire)
     with pytest.raises(UsageError, match="does not exist"):
         list(missing.list("in/"))

@@ -22,7 +22,7 @@ from parallelize.context import Context, open_context
 from parallelize.local.cloud import local_cloud
 from parallelize.operations.prep import ensure_bucket
 from parallelize.options import Common
-from parallelize.runs.record.run_record import find_run
+from parallelize.runs.record.ownership import find_run
 from parallelize.runs.results.merge import all_jobs
 from parallelize_core.clients import make_session
 from parallelize_core.content_key import content_key

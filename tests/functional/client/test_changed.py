@@ -15,7 +15,7 @@ from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.prep import prepare
 from parallelize.operations.redo import redo_late
 from parallelize.options import Common
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import load_run
 from parallelize.runs.results import superseded
 from parallelize.runs.results.results import read_result
 from parallelize_core.config import DrainSettings

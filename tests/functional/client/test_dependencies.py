@@ -16,7 +16,7 @@ from tests.functional.client.conftest import Project
 from tests.functional.wheels import Index, serve
 
 from parallelize.operations.repro import as_settings
-from parallelize.runs.record.run_record import find_run, load_run
+from parallelize.runs.record.ownership import find_run, load_run
 from parallelize_core.run import Dependencies, Run
 
 Captured = pytest.CaptureFixture[str]

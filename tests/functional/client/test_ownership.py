@@ -14,7 +14,7 @@ from parallelize.operations.prep import prepare
 from parallelize.options import Common
 from parallelize.project import PROJECT_FILE
 from parallelize.queues import PLACE, place_tag
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import load_run
 from parallelize.runs.state.catalog import Catalog, listing
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names

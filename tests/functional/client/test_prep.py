@@ -14,7 +14,7 @@ from tests.functional.client.conftest import Project, cut_off
 from parallelize.context import open_context
 from parallelize.operations.prep import prepare
 from parallelize.options import Common
-from parallelize.runs.record.run_record import find_run, load_run
+from parallelize.runs.record.ownership import find_run, load_run
 from parallelize_core.manifest import read_parts
 from parallelize_core.parts import PART_BYTES
 

@@ -13,7 +13,8 @@ from tests.functional.client.conftest import Project, cut_off, with_store
 
 from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.retry import retry_jobs
-from parallelize.runs.record.run_record import drafted, load_run, publish
+from parallelize.runs.record.ownership import load_run
+from parallelize.runs.record.run_record import drafted, publish
 from parallelize.runs.results.results import failed_results, read_result
 from parallelize.runs.state.attempts import read_attempts
 from parallelize_core.config import DrainSettings

@@ -8,7 +8,7 @@ import os
 import pytest
 from tests.functional.client.conftest import Project
 
-from parallelize.runs.record.run_record import find_run, load_run
+from parallelize.runs.record.ownership import find_run, load_run
 from parallelize_core.config import AgentConfig
 from parallelize_core.run import Setup
 

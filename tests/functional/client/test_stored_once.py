@@ -11,7 +11,7 @@ from tests.functional.client.conftest import Project
 
 from parallelize.runs.environment.recipe import recipe_of
 from parallelize.runs.environment.stored_once import MIN_ZIP_BYTES, fetch_zip
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import load_run
 from parallelize.transfers import sha256_of
 from parallelize_core.contents import Contents
 from parallelize_core.layout import shared_by_runs

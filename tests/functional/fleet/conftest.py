@@ -140,8 +140,13 @@ class BotoStore(ThreadedStore):
 class BotoWire:
     """A loop whose calls are boto3's, so that moto answers them and policies can be compared."""
 
-    def __init__(self, session: boto3.Session, _terms: object) -> None:
-        self._clients = Clients.make(session)
+    is_quick = False
+
+    def __init__(self, session: Callable[[], boto3.Session], _terms: object, _: object) -> None:
+        self._clients = Clients.make(session())
+
+    def client(self, _: object, make: Callable[[], Any]) -> Any:
+        return make()
 
     def run(self, work: Callable[[Any], Coroutine[Any, Any, Made]]) -> Made:
         return asyncio.run(work(self))

@@ -7,7 +7,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from parallelize.context import Context, custom_endpoint, endpoint_banner, with_local_image
+from parallelize.context import Context, with_local_image
+from parallelize.region import custom_endpoint, endpoint_banner
 from parallelize.settings import Resolved, resolve
 
 

@@ -36,7 +36,7 @@ def read(cache: Path, file: Path, after_ns: int = LATER_NS) -> None:
 def is_known(cache: Path, file: Path) -> bool:
     with known_contents(cache) as known:
         found = known.find(file)
-    assert found in {None, fingerprint(file)}
+    assert found in {None, fingerprint(file, etag=False)}
     return found is not None
 
 
@@ -94,12 +94,12 @@ def test_without_what_was_remembered_all_is_read_again(
     cache.mkdir()
     (cache / "contents.sqlite").write_bytes(broken)
     with known_contents(cache) as known:
-        assert known.read(file) == fingerprint(file)
+        assert known.read(file) == fingerprint(file, etag=False)
 
 
 def test_a_cache_that_cannot_be_made_keeps_nobody_from_reading(tmp_path: Path, file: Path) -> None:
     with known_contents(file / "no folder") as known:
-        assert known.read(file) == fingerprint(file)
+        assert known.read(file) == fingerprint(file, etag=False)
 
 
 def test_a_file_that_is_gone_is_an_error_although_it_is_remembered(cache: Path, file: Path) -> None:
@@ -107,3 +107,13 @@ def test_a_file_that_is_gone_is_an_error_although_it_is_remembered(cache: Path, 
     file.unlink()
     with known_contents(cache) as known, pytest.raises(FileNotFoundError):
         known.find(file)
+
+
+def test_an_etag_is_known_only_after_somebody_asked_for_it(cache: Path, file: Path) -> None:
+    read(cache, file)
+    with known_contents(cache) as known:
+        assert known.find(file, etag=True) is None
+        later = KnownContents(known._database, lambda: time.time_ns() + LATER_NS)
+        assert later.learn(file, etag=True) == fingerprint(file)
+    with known_contents(cache) as known:
+        assert known.find(file, etag=True) == fingerprint(file)

@@ -83,9 +83,10 @@ class WritingStore(AsyncInMemoryStore):
         body: bytes,
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
         self.change(self.path)
-        return await super().put(key, body, condition, metadata)
+        return await super().put(key, body, condition, metadata, sha256)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)

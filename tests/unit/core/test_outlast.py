@@ -9,7 +9,16 @@ from tests.strict_aws.clock import Clock
 from parallelize_core import outlast as waits
 from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, ThrottledError, code_of
-from parallelize_core.outlast import BUSY_GROUP, DELETED_GROUP, NEW_QUEUE, Passing, outlast
+from parallelize_core.outlast import (
+    BUSY_GROUP,
+    DELETED_GROUP,
+    DELETED_QUEUE,
+    NEW_QUEUE,
+    Passing,
+    outlast,
+)
+from parallelize_core.transport import answers
+from parallelize_core.transport.answers import Reply, ReplyError
 
 ALL = [one for one in vars(waits).values() if isinstance(one, Passing) and one.codes]
 
@@ -44,6 +53,22 @@ def test_each_answer_that_passes_is_outlasted(passing):
 
 def test_older_names_of_sqs_are_the_same_answer():
     assert outlast(NEW_QUEUE, failing("AWS.SimpleQueueService.NonExistentQueue")) == "done"
+
+
+@pytest.mark.parametrize("passing", [NEW_QUEUE, DELETED_QUEUE], ids=lambda one: one.what)
+def test_it_is_outlasted_whether_boto3_makes_the_call_or_our_own_connection(passing):
+    (code, *_) = passing.codes
+    left = [code, code]
+
+    def call():
+        if left:
+            refusal = ReplyError(
+                Reply(400, {}, b'{"__type": "com.amazonaws.sqs#%b"}' % left.pop().encode())
+            )
+            raise answers.translated(refusal, "the queue q") from refusal
+        return "done"
+
+    assert outlast(passing, call) == "done"
 
 
 @pytest.mark.parametrize("passing", ALL, ids=lambda one: one.what)

@@ -9,8 +9,7 @@ from parallelize.options import NOTHING, Common, Json
 def failures(*, json: Json = False, common: Common = NOTHING) -> None:
     """List the files that failed, grouped by how they ended, and those without an output."""
     from parallelize.context import open_context
-    from parallelize.runs.record.ownership import tell_whose
-    from parallelize.runs.record.run_record import load_run
+    from parallelize.runs.record.ownership import load_run, tell_whose
     from parallelize.runs.results.failed import as_json, listing, next_steps
     from parallelize.runs.results.results import failed_results
     from parallelize.runs.results.silent import advice, find_silent, told_silent

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from parallelize.console import answer, answer_json, columns
 from parallelize.options import NOTHING, SWITCH, Common, Json
+
+if TYPE_CHECKING:
+    from parallelize.runs.state.status import RunStatus
 
 
 def status(
@@ -28,19 +32,26 @@ def status(
     from parallelize.operations.status import make_look
     from parallelize.runs.record.ownership import tell_whose
     from parallelize.runs.state.view import as_json, page
-    from parallelize.runs.state.watch import comes_to_rest, open_view, watch
 
     context = open_context(common)
     tell_whose(context)
     look = make_look(context)
     limit = context.settings.workers.max_cost
-    if watch_ and json:
-        watch(look, lambda now: answer_json(as_json(now, limit)), comes_to_rest)
-    elif watch_:
-        with open_view() as view:
-            watch(look, view, comes_to_rest)
+    if watch_:
+        _watch(look, limit, json=json)
     elif json:
         answer_json(as_json(look(), limit))
     else:
         for line in page(look(), columns()):
             answer(line)
+
+
+def _watch(look: Callable[[], RunStatus], limit: float | None, *, json: bool) -> None:
+    from parallelize.runs.state.view import as_json
+    from parallelize.runs.state.watch import comes_to_rest, open_view, watch
+
+    if json:
+        watch(look, lambda now: answer_json(as_json(now, limit)), comes_to_rest)
+        return
+    with open_view() as view:
+        watch(look, view, comes_to_rest)

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from parallelize.queues import RETENTION_SECONDS
-from parallelize_core.aws_errors import translated
 from parallelize_core.errors import ParallelizeError, code_of
 from parallelize_core.lane import Lane
 from parallelize_core.names import Names
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_cloudwatch import CloudWatchClient

@@ -14,9 +14,9 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from parallelize.fleet.disk import INCLUDED_IOPS, INCLUDED_MIBPS, Disk
-from parallelize_core.aws_errors import translated
 from parallelize_core.charges import Rates
 from parallelize_core.errors import ParallelizeError
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_pricing import PricingClient

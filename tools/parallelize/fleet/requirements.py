@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parallelize.units import Span
-from parallelize_core.aws_errors import translated
 from parallelize_core.errors import UsageError
+from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_ec2 import EC2Client

@@ -17,7 +17,7 @@ from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Comparison, Outdated, Reason
-from parallelize.runs.record.run_record import find_run
+from parallelize.runs.record.ownership import find_run
 from parallelize.runs.results.failed import quoted
 from parallelize.runs.results.merge import merge_entry
 from parallelize.runs.results.results import list_results

@@ -14,7 +14,7 @@ from parallelize.operations.launch import (
     scored,
     start,
 )
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import load_run
 from parallelize.runs.state.status import LaneStatus, RunState, RunStatus
 from parallelize.units import plural
 from parallelize_core.errors import ParallelizeError

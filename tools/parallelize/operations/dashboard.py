@@ -19,7 +19,7 @@ from parallelize.explain import explain
 from parallelize.fleet.clients import ComputeClients
 from parallelize.operations.status import count_queue
 from parallelize.options import Common
-from parallelize.runs.record.run_record import find_run
+from parallelize.runs.record.ownership import find_run
 from parallelize.runs.state.stall_diagnosis import told_by_ec2
 from parallelize_core.errors import ParallelizeError, UsageError
 

@@ -30,8 +30,7 @@ from parallelize.runs.files.fetching import (
 )
 from parallelize.runs.files.known_contents import known_contents
 from parallelize.runs.record.outdated import is_outdated, told_outdated
-from parallelize.runs.record.ownership import check_meant
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import check_meant, load_run
 from parallelize.runs.results.failed import quoted
 from parallelize.runs.results.merge import all_jobs, without_old_merge
 from parallelize.runs.results.results import list_results, read_listed, still_stored

@@ -22,8 +22,7 @@ from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs.jobs.cursor import CursorHold
 from parallelize.runs.record.agent_config import drain_settings
-from parallelize.runs.record.ownership import adopt
-from parallelize.runs.record.run_record import find_run, load_run
+from parallelize.runs.record.ownership import adopt, find_run, load_run
 from parallelize.runs.results.results import failed_results
 from parallelize.runs.state.resume import resume
 from parallelize.units import plural

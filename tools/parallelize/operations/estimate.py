@@ -16,8 +16,7 @@ from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.operations.launch import find_queues, make_request, read_facts, start
 from parallelize.operations.status import make_reader
 from parallelize.queues import Queues, make_queues
-from parallelize.runs.record.ownership import adopt, check_ours
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import adopt, check_ours, load_run
 from parallelize.runs.results.results import read_results
 from parallelize.runs.state.forecast import (
     Forecast,

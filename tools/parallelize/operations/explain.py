@@ -13,7 +13,8 @@ from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.wanted import read_asked
 from parallelize.runs.record.differences import between_inputs, between_recipes, version_of
 from parallelize.runs.record.outdated import Reason, reason_of
-from parallelize.runs.record.run_record import drafted, load_run
+from parallelize.runs.record.ownership import load_run
+from parallelize.runs.record.run_record import drafted
 from parallelize.runs.results.merge import all_jobs
 from parallelize.runs.results.results import read_result
 from parallelize_core.manifest import Entry

@@ -30,8 +30,7 @@ from parallelize.operations.machine_types import machine_types, requirements
 from parallelize.operations.stock_bundle import pack, send
 from parallelize.queues import Queues
 from parallelize.runs.record.agent_config import agent_config
-from parallelize.runs.record.ownership import check_ours
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import check_ours, load_run
 from parallelize.runs.state.snapshot import Reader, Snapshot, read_heartbeats
 from parallelize.runs.state.spending import prepared_usd, spent_on
 from parallelize_core.config import AgentConfig

@@ -35,13 +35,8 @@ from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Comparison, compare_results
-from parallelize.runs.record.ownership import adopt, check_ours
-from parallelize.runs.record.run_record import (
-    drafted,
-    find_run,
-    is_renewal,
-    publish,
-)
+from parallelize.runs.record.ownership import adopt, check_ours, find_run
+from parallelize.runs.record.run_record import drafted, is_renewal, publish
 from parallelize.runs.results import superseded
 from parallelize.setting_types import EMAIL, WEBHOOK
 from parallelize.units import plural, show_size

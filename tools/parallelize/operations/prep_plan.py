@@ -21,11 +21,11 @@ from parallelize.runs.jobs.plan import KnownJobs, check_name
 from parallelize.runs.jobs.wanted import Asked, compare
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Now
+from parallelize.runs.record.ownership import find_run
 from parallelize.runs.record.run_record import (
     Draft,
     check_same_columns,
     check_same_places,
-    find_run,
     no_numbers,
     with_inputs_of,
 )
@@ -176,7 +176,9 @@ def _here(
     if draft.run.shares_inputs:
         names = (item.key for item in found.inputs)
         there = {name: files_of(known[name])[0] for name in names if name in known}
-        files = local_files(store, layout, found.inputs, there)
+        # Results of former versions, which may be copied, tell contents by ETags.
+        etags = bool(set(compared) - known.keys())
+        files = local_files(store, layout, found.inputs, there, etags=etags)
     else:
         files = files_of_its_own(store, layout, found.inputs, compared)
     return replace(files, left_out=found.left_out)

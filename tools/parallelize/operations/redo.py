@@ -17,7 +17,7 @@ from parallelize.operations.retry import DELAY_SECONDS, clear_dead
 from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs.record.outdated import Now, Reason, compare_results
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import load_run
 from parallelize.runs.results import superseded
 from parallelize.runs.results.merge import merge_entry
 from parallelize.runs.results.results import decode_result

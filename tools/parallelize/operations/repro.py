@@ -19,7 +19,7 @@ from parallelize.runs.files.download_record import DownloadRecord
 from parallelize.runs.inputs.apart import check_apart
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.spec import FileRef, JobSpec
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import load_run
 from parallelize.setting_tables import OutputTable, RunTable
 from parallelize.settings import Resolved
 from parallelize_core.container_image import DOCKER, Image

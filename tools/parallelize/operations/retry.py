@@ -17,14 +17,8 @@ from parallelize.context import Context
 from parallelize.queues import make_queues
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path, matches, no_such_file
 from parallelize.runs.jobs.plan import with_files
-from parallelize.runs.record.ownership import adopt, check_ours
-from parallelize.runs.record.run_record import (
-    check_same_places,
-    drafted,
-    load_run,
-    publish,
-    with_inputs_of,
-)
+from parallelize.runs.record.ownership import adopt, check_ours, load_run
+from parallelize.runs.record.run_record import check_same_places, drafted, publish, with_inputs_of
 from parallelize.runs.results.failed import quoted
 from parallelize.runs.results.merge import all_jobs
 from parallelize.runs.results.results import failed_results, read_result

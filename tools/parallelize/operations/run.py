@@ -32,7 +32,7 @@ from parallelize.runs.environment import one_liner
 from parallelize.runs.files.joblog import joblog, write_lines
 from parallelize.runs.inputs.apart import check_apart
 from parallelize.runs.record.outdated import told_outdated
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import load_run
 from parallelize.runs.results import superseded
 from parallelize.runs.results.merge import all_jobs
 from parallelize.runs.state.ending import end_lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from parallelize.context import Context
@@ -12,7 +12,7 @@ from parallelize.runs.files.uploads import Outgoing, Stored, Uploads
 from parallelize.runs.inputs.shared_inputs import Borrowed, SharedInputs
 from parallelize.runs.jobs.plan import Entries, with_files
 from parallelize_core.files import InputFile
-from parallelize_core.layout import RunLayout
+from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Entry, add_corrections
 from parallelize_core.store import Store
 
@@ -30,7 +30,7 @@ def send_inputs(context: Context, plan: Plan) -> Sent:
     """Send the inputs that are not in S3, and show the progress."""
     if plan.draft.run.shares_inputs:
         return _send_shared(context, plan)
-    stored = _send(context, plan.uploads)
+    stored = _send(context, plan.uploads, len(plan.uploads))
     versions = {one.name: InputFile(key=one.name, size=one.size, etag=one.etag) for one in stored}
     return _sent(versions, stored)
 
@@ -39,16 +39,37 @@ def _send_shared(context: Context, plan: Plan) -> Sent:
     shared = SharedInputs(context.store, context.base)
     borrowed, lost = _borrow(context, shared, plan)
     uploads = [*plan.uploads, *lost]
-    going = [replace(one, key=shared.new_key(one.sha256)) for one in distinct(uploads)]
-    stored = {one.name: one for one in _send(context, going)}
-    there = {one.sha256: (one.key, stored[one.name]) for one in going}
-    versions = {one.key: one for one in borrowed}
-    for upload in uploads:
-        key, one = there[upload.sha256]
-        versions[upload.name] = InputFile(
-            key=upload.name, size=one.size, etag=one.etag, stored=shared.place.relative(key)
-        )
-    return _sent(versions, stored.values())
+    chosen = distinct(uploads)
+    going = (replace(one, key=shared.new_key(one.sha256)) for one in chosen)
+    stored = _send(context, going, len(chosen))
+    there = {one.sha256: one for one in stored}
+    names = {upload.name: there[upload.sha256] for upload in uploads}
+    kept = {one.key: one for one in borrowed}
+    return _sent(_Versions(shared.place, kept, names), stored)
+
+
+@dataclass(frozen=True)
+class _Versions(Mapping[str, InputFile]):
+    """Inputs by their names: those that stay, and those just sent, made when asked for.
+
+    There may be a million, and a version takes half a kilobyte.
+    """
+
+    place: Location
+    kept: Mapping[str, InputFile]
+    sent: Mapping[str, Stored]
+
+    def __getitem__(self, name: str) -> InputFile:
+        if (one := self.sent.get(name)) is None:
+            return self.kept[name]
+        stored = self.place.relative(one.key)
+        return InputFile(key=name, size=one.size, etag=one.etag, stored=stored)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.kept.keys() | self.sent.keys())
+
+    def __len__(self) -> int:
+        return len(self.kept.keys() | self.sent.keys())
 
 
 def _sent(versions: Mapping[str, InputFile], stored: Collection[Stored]) -> Sent:
@@ -70,12 +91,12 @@ def _borrow(
     return kept, [one.file for one in plan.borrowed if not stays(one)]
 
 
-def _send(context: Context, files: Sequence[Outgoing]) -> list[Stored]:
-    """Upload files, many at once; return what S3 has of each."""
+def _send(context: Context, files: Iterable[Outgoing], count: int) -> list[Stored]:
+    """Upload `count` files, many at once; return what S3 has of each."""
     stored: list[Stored] = []
-    if not files:
+    if not count:
         return stored
-    with progress("uploaded", len(files)) as step:
+    with progress("uploaded", count) as step:
 
         def told(file: Stored) -> None:
             stored.append(file)
@@ -89,7 +110,18 @@ def with_stored(entries: Iterable[Entry], stored: Mapping[str, InputFile]) -> It
     """Take S3's values: with KMS, its ETag differs from the one that we computed."""
     if isinstance(entries, Entries):
         return entries.with_versions(stored)
-    return [_as_stored(entry, stored) for entry in entries]
+    return _StoredEntries(entries, stored)
+
+
+@dataclass(frozen=True)
+class _StoredEntries:
+    """Entries with what S3 has of their files, made each time that they are gone through."""
+
+    entries: Iterable[Entry]
+    stored: Mapping[str, InputFile]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (_as_stored(entry, self.stored) for entry in self.entries)
 
 
 def correct_manifest(

@@ -1,4 +1,7 @@
-"""How a run is doing."""
+"""How a run is doing.
+
+EC2 is asked only why a run stands still, so only then is imported what that takes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from parallelize.hints import repeat_flags
 from parallelize.queues import RunCounts, count_lanes, find_place, place_tag
 from parallelize.runs.record.ownership import place_elsewhere
 from parallelize.runs.state.snapshot import VIEW_SECONDS, Reader
-from parallelize.runs.state.stall_diagnosis import with_stall_diagnosis
 from parallelize.runs.state.status import RunStatus, status_of
 from parallelize_core.errors import AccessError, MissingError
 from parallelize_core.layout import RunLayout
@@ -35,6 +37,8 @@ def make_look(context: Context) -> Callable[[], RunStatus]:
         snapshot = reader.snapshot()
         now = status_of(snapshot)
         if now.why and not snapshot.run.paused and not elsewhere:
+            from parallelize.runs.state.stall_diagnosis import with_stall_diagnosis  # noqa: PLC0415
+
             now = with_stall_diagnosis(context, now)
         return with_flags(context, now)
 

@@ -10,8 +10,7 @@ from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.termination import Compute, check, look
 from parallelize.operations.kill import sentences
-from parallelize.runs.record.ownership import check_ours
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import check_ours, load_run
 from parallelize.units import plural
 from parallelize_core.clock import utc_now
 from parallelize_core.pause import pause

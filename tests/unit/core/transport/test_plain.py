@@ -106,6 +106,11 @@ def test_a_variable_that_says_nothing_changes_nothing() -> None:
     assert plain(AWS_PROFILE="", https_proxy="") is not None
 
 
+def test_exceptions_from_a_proxy_that_is_not_set_say_nothing() -> None:
+    assert plain(NO_PROXY="127.0.0.1", no_proxy="127.0.0.1") is not None
+    assert plain(NO_PROXY="127.0.0.1", HTTPS_PROXY="http://proxy:3128") is None
+
+
 @pytest.mark.parametrize("name", [".aws/config", ".aws/credentials", ".aws/models/x", ".boto"])
 def test_a_file_that_only_botocore_reads_is_left_to_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str

@@ -19,8 +19,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-
-import pathspec
+from typing import TYPE_CHECKING
 
 from parallelize.console import escape
 from parallelize.project import PROJECT_FILE
@@ -31,6 +30,9 @@ from parallelize.runs.files.written import WRITTEN
 from parallelize.runs.inputs.input_rules import IGNORE_FILE, ignored_lines, read_patterns
 from parallelize_core.archive import read_members
 from parallelize_core.errors import UsageError
+
+if TYPE_CHECKING:
+    import pathspec
 
 RESERVED = ".parallelize"
 """The worker's own folder inside the environment."""

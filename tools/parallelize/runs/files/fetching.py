@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -56,6 +57,11 @@ def refusals(
         return folded(name, one_case=one_case, one_form=one_form)
 
     root = folder.resolve()
+
+    @cache
+    def is_inside(parent: str) -> bool:
+        return (root / parent).resolve().is_relative_to(root)
+
     taken: dict[str, str] = {}
     refused = []
     names = sorted({output.key for output in outputs})
@@ -66,7 +72,7 @@ def refusals(
             refused.append(Refusal(name, why))
         elif fold(name) == RECORD:
             refused.append(Refusal(name, "the record of downloads has this name"))
-        elif not (root / name).parent.resolve().is_relative_to(root):
+        elif not is_inside(name.rpartition("/")[0]):
             refused.append(Refusal(name, leads_out(folder)))
         elif twin != name:
             refused.append(Refusal(name, f"this disk cannot tell it from {escape(twin)}"))

@@ -64,20 +64,24 @@ class KnownContents:
         self._clock_ns = clock_ns
         self._lock = Lock()
 
-    def find(self, path: Path) -> Fingerprint | None:
-        """Return what a file holds if that is known; raise OSError if the file does not exist."""
+    def find(self, path: Path, *, etag: bool = False) -> Fingerprint | None:
+        """Return what a file holds if that is known, with `etag` only if its ETag is known, too.
+
+        Raises OSError if the file does not exist.
+        """
         stamp = _Stamp.of(path)
         row = self._ask("SELECT stamp, size, etag, sha256 FROM contents_1 WHERE path = ?", path)
-        return Fingerprint(*row[1:]) if row and row[0] == stamp.text else None
+        known = Fingerprint(*row[1:]) if row and row[0] == stamp.text else None
+        return None if known and etag and not known.etag else known
 
     def read(self, path: Path) -> Fingerprint:
         """Return what a file holds, and read it if that is not known."""
         return self.find(path) or self.learn(path)
 
-    def learn(self, path: Path) -> Fingerprint:
+    def learn(self, path: Path, *, etag: bool = False) -> Fingerprint:
         """Read a file, and remember what it holds."""
         stamp, now = _Stamp.of(path), self._clock_ns()
-        content = fingerprint(path)
+        content = fingerprint(path, etag=etag)
         if stamp.changed_ns < now - TICK_NS and stamp == _Stamp.of(path):
             self._keep(path, stamp, now, content)
         return content

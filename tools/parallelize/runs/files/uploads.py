@@ -24,7 +24,7 @@ from parallelize_core.store import AsyncStore
 READERS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A file to send: its name, its path, its S3 key, and its bytes so far.
 
@@ -38,13 +38,15 @@ class Outgoing:
     sha256: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """A file as S3 has it."""
+    """A file as S3 has it; `sha256` is empty if nobody chose its key by that."""
 
     name: str
     size: int
     etag: str
+    key: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ class Uploads:
 
     async def _send_loaded(self, loaded: _Loaded) -> None:
         _check(loaded.file, loaded.sha256)
-        etag = await self._store.put(loaded.file.key, loaded.body, metadata={SHA256: loaded.sha256})
+        etag = await self._store.put(
+            loaded.file.key, loaded.body, metadata={SHA256: loaded.sha256}, sha256=loaded.sha256
+        )
         self._tell(loaded.file, len(loaded.body), loaded.modified_ns, etag)
 
     async def _send_large(self, file: Outgoing) -> None:
@@ -104,7 +108,7 @@ class Uploads:
         now = file.path.stat()
         if (now.st_mtime_ns, now.st_size) != (modified_ns, size):
             raise _changed(file)
-        self._told(Stored(file.name, size, etag))
+        self._told(Stored(file.name, size, etag, file.key, file.sha256))
 
 
 def _check(file: Outgoing, sha256: str) -> None:

@@ -71,12 +71,20 @@ def remote_files(context: Context) -> InputFiles:
 
 
 def local_files(
-    store: Store, layout: RunLayout, found: Sequence[LocalInput], known: Mapping[str, InputFile]
+    store: Store,
+    layout: RunLayout,
+    found: Sequence[LocalInput],
+    known: Mapping[str, InputFile],
+    *,
+    etags: bool,
 ) -> InputFiles:
-    """Compare files of this machine with those that runs share; `known` are the manifest's."""
+    """Compare files of this machine with those that runs share; `known` are the manifest's.
+
+    `etags` says whether new files need theirs before S3 has them.
+    """
     if not found:
         return InputFiles(())
-    files = shared_files(SharedInputs(store, layout.base), found, known)
+    files = shared_files(SharedInputs(store, layout.base), found, known, etags=etags)
     wanted = (
         Entry(key=file.key, size=file.size, etag=file.etag, stored=file.stored, sha256=file.sha256)
         for file in files.versions
@@ -94,7 +102,7 @@ def files_of_its_own(
     if not found:
         return InputFiles(())
     there_now = {layout.input.relative(i.key): i for i in store.list(layout.input.prefix)}
-    contents = read_contents(found, {*there_now, *known})
+    contents = read_contents(found, {*there_now, *known}, etags=True)
     held = _held(store, there_now, contents)
     wanted = tuple(_entry(item, contents.get(item.key), held.get(item.key)) for item in found)
     uploads = tuple(

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import pathspec
+from typing import TYPE_CHECKING
 
 from parallelize.console import escape
 from parallelize.context import Context
@@ -21,6 +20,9 @@ from parallelize.runs.files.download_record import RECORD
 from parallelize.runs.files.own_files import NOTHING_OWN, OwnFiles, never_inputs
 from parallelize.runs.files.written import WRITTEN
 from parallelize_core.errors import UsageError
+
+if TYPE_CHECKING:
+    import pathspec
 
 IGNORE_FILE = ".parallelizeignore"
 
@@ -119,6 +121,8 @@ def ignored_lines(folder: Path) -> list[str]:
 
 def read_patterns(lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
     """Return a matcher for these gitignore lines; UsageError if one cannot be read."""
+    import pathspec  # noqa: PLC0415 - only patterns of the user's own need it
+
     try:
         return pathspec.GitIgnoreSpec.from_lines(lines)
     except ValueError as error:

@@ -45,7 +45,7 @@ PLACES = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LocalInput:
     """A local file that will be the input `key`."""
 

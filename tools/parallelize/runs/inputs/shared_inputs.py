@@ -163,12 +163,25 @@ class SharedFiles:
 
 
 def shared_files(
-    shared: SharedInputs, found: Sequence[LocalInput], known: Mapping[str, InputFile]
+    shared: SharedInputs,
+    found: Sequence[LocalInput],
+    known: Mapping[str, InputFile],
+    *,
+    etags: bool = False,
 ) -> SharedFiles:
-    """Compare local files with the shared ones; `known` are those of the manifest."""
+    """Compare local files with the shared ones; `known` are those of the manifest.
+
+    Without `etags`, new contents get their ETags only when S3 has them.
+    """
     contents = read_contents(found, {item.key for item in found})
     there = shared.find({content.sha256 for content in contents.values()})
     kept = dict(_kept(shared, contents, known, there))
+    judged = {
+        key
+        for key, content in contents.items()
+        if key not in kept and (etags or key in known or content.sha256 in there)
+    }
+    contents |= read_contents(found, judged, etags=True)
     same = _same(shared, {k: c for k, c in contents.items() if k not in kept}, there)
     versions, borrowed, uploads = [], [], []
     for item in found:
@@ -195,16 +208,22 @@ def as_version(shared: SharedInputs, name: str, upload: ObjectInfo) -> InputFile
     return InputFile(key=name, size=upload.size, etag=upload.etag, stored=stored)
 
 
-def read_contents(local: Sequence[LocalInput], compared: Collection[str]) -> dict[str, Fingerprint]:
+def read_contents(
+    local: Sequence[LocalInput], compared: Collection[str], *, etags: bool = False
+) -> dict[str, Fingerprint]:
     """Describe the content of the files that are to be `compared`, by their keys.
 
     Files that have not been written since they were last read are not read again.
     """
     asked = [item for item in local if item.key in compared]
     with known_contents() as known:
-        found = {item.key: known.find(item.path) for item in asked}
+        found = {item.key: known.find(item.path, etag=etags) for item in asked}
         unread = groups([i for i in asked if found[i.key] is None], lambda item: item.size)
-        for group in in_parallel(lambda some: [(i.key, known.learn(i.path)) for i in some], unread):
+
+        def learn(some: Sequence[LocalInput]) -> list[tuple[str, Fingerprint]]:
+            return [(item.key, known.learn(item.path, etag=etags)) for item in some]
+
+        for group in in_parallel(learn, unread):
             found |= group
     return {key: content for key, content in found.items() if content}
 

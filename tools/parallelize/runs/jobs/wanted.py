@@ -107,9 +107,10 @@ def _compared(
     """Compare local files with what was sent."""
     store, layout = context.store, context.layout
     if shares:
-        return local_files(store, layout, mine, manifest.files if mine else {})
-    known = {item.key for item in mine} if read_all else manifest.files if mine else ()
-    return files_of_its_own(store, layout, mine, known)
+        known = manifest.files if mine else {}
+        return local_files(store, layout, mine, known, etags=read_all)
+    named = {item.key for item in mine} if read_all else manifest.files if mine else ()
+    return files_of_its_own(store, layout, mine, named)
 
 
 @dataclass(frozen=True)

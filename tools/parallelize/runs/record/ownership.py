@@ -1,4 +1,4 @@
-"""Which project a run belongs to: its name does not say that, its origin does.
+"""A run's record, and which project it belongs to: its name does not say that, its origin does.
 
 The first object that a project writes for a run is origin.json, and only one project can write it.
 run.json repeats it. A run of an earlier version has neither; the first project that changes the run
@@ -12,7 +12,13 @@ from contextlib import suppress
 from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.queues import find_place, others_queue, place_tag
-from parallelize_core.errors import DecodeError, MissingError, ServiceError, UsageError
+from parallelize_core.errors import (
+    DecodeError,
+    MissingError,
+    NoRunError,
+    ServiceError,
+    UsageError,
+)
 from parallelize_core.layout import RunLayout
 from parallelize_core.pause import change_run
 from parallelize_core.run import Origin, Run
@@ -21,6 +27,37 @@ from parallelize_core.store import IF_ABSENT, Store
 
 class OthersRunError(UsageError):
     """The run belongs to another project."""
+
+
+def load_run(store: Store, context: Context) -> Run:
+    """Read run.json; raise UsageError if there is none."""
+    run = find_run(store, context.layout.run_json)
+    if run is None:
+        raise no_run(context.layout)
+    return run
+
+
+def no_run(layout: RunLayout) -> NoRunError:
+    """Return the error for a run that was never prepared."""
+    return NoRunError(
+        f'there is no run "{layout.run}" in {layout.base.uri}', fix="parallelize prep"
+    )
+
+
+def find_run(store: Store, key: str) -> Run | None:
+    """Read run.json; return None if there is none.
+
+    Raises DecodeError if it is not such a record, or belongs to a run of another name.
+    """
+    place = f"s3://{store.bucket}/{key}"
+    try:
+        body = store.get(key)
+    except MissingError:
+        return None
+    run = Run.decode(body, place)
+    if not key.endswith(f"/{run.name}/run.json"):
+        raise DecodeError(f"{place} is the record of another run", repr(body[:200]))
+    return run
 
 
 def find_origin(store: Store, layout: RunLayout) -> Origin | None:

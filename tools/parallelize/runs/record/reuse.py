@@ -13,9 +13,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from parallelize.bulk import head_each
 from parallelize.context import Context
 from parallelize.runs.jobs.plan import KnownJobs
-from parallelize.runs.record.run_record import Draft, find_run
+from parallelize.runs.record.ownership import find_run
+from parallelize.runs.record.run_record import Draft
 from parallelize.runs.results.results import list_results, read_listed, read_result
 from parallelize.transfers import in_parallel
 from parallelize_core import keys
@@ -61,7 +63,7 @@ def find_others(context: Context, draft: Draft) -> list[RunLayout]:
         names = store.folders(context.base.key("runs", ""))
         runs = (name for name in names if RUN_NAME.fullmatch(name))
         others = [RunLayout(context.base, name) for name in runs if name != context.run]
-        there = in_parallel(lambda layout: store.head(layout.recipe(recipe)), others)
+        there = head_each(store, (layout.recipe(recipe) for layout in others))
         return [layout for layout, head in zip(others, there, strict=True) if head]
     except AccessError:
         return []  # a user who may only see this run

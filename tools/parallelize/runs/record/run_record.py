@@ -32,10 +32,10 @@ from parallelize.runs.environment.stored_once import environment_of, listed, sen
 from parallelize.runs.inputs.input_files import remote_location
 from parallelize.runs.inputs.remote_inputs import is_remote
 from parallelize.runs.jobs.source import Shape, has_rows, shape_of
-from parallelize.runs.record.ownership import find_origin
+from parallelize.runs.record.ownership import find_origin, find_run, load_run
 from parallelize.setting_tables import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.transfers import sha256_of
-from parallelize_core.errors import DecodeError, MissingError, NoRunError, ServiceError, UsageError
+from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout, shared_inputs
 from parallelize_core.run import (
     Checkpointing,
@@ -66,37 +66,6 @@ class Draft:
     """The image, if it is in files."""
     numbered: bool = False
     """Whether the command has a placeholder for the job's number."""
-
-
-def load_run(store: Store, context: Context) -> Run:
-    """Read run.json; raise UsageError if there is none."""
-    run = find_run(store, context.layout.run_json)
-    if run is None:
-        raise no_run(context.layout)
-    return run
-
-
-def no_run(layout: RunLayout) -> NoRunError:
-    """Return the error for a run that was never prepared."""
-    return NoRunError(
-        f'there is no run "{layout.run}" in {layout.base.uri}', fix="parallelize prep"
-    )
-
-
-def find_run(store: Store, key: str) -> Run | None:
-    """Read run.json; return None if there is none.
-
-    Raises DecodeError if it is not such a record, or belongs to a run of another name.
-    """
-    place = f"s3://{store.bucket}/{key}"
-    try:
-        body = store.get(key)
-    except MissingError:
-        return None
-    run = Run.decode(body, place)
-    if not key.endswith(f"/{run.name}/run.json"):
-        raise DecodeError(f"{place} is the record of another run", repr(body[:200]))
-    return run
 
 
 @contextmanager

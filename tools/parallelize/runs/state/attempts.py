@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path
-from parallelize.runs.record.run_record import load_run
+from parallelize.runs.record.ownership import load_run
 from parallelize.runs.results.failed import label
 from parallelize.runs.results.merge import all_jobs
 from parallelize.runs.results.results import read_result

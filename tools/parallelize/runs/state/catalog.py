@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parallelize.console import shown
-from parallelize.runs.record.ownership import find_origin
+from parallelize.runs.record.ownership import find_origin, find_run
 from parallelize.runs.record.reuse import COPIER
-from parallelize.runs.record.run_record import find_run
 from parallelize.runs.results.cache import Cache
 from parallelize.runs.state.snapshot import VIEW_SECONDS, decode_heartbeat, unread_workers
 from parallelize.runs.state.status import Worker, told_unread, worker_of

@@ -15,7 +15,7 @@ from typing import Protocol
 from parallelize.bulk import list_each
 from parallelize.queues import RunCounts
 from parallelize.runs.files.twins import NO_TWINS, Twins, find_twins
-from parallelize.runs.record.run_record import find_run, no_run
+from parallelize.runs.record.ownership import find_run, no_run
 from parallelize.runs.results.cache import Cache
 from parallelize.runs.results.merge import Listing, Merge, merge_of, with_merge
 from parallelize.runs.results.results import decode_result, marked_failed, marked_silent

@@ -10,10 +10,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
 from parallelize.console import is_live, printable, say
 from parallelize.progress import LINE_SECONDS
 from parallelize.runs.state.status import RunStatus
@@ -65,6 +61,11 @@ def open_view(footer: str = FOOTER) -> Iterator[View]:
     if not is_live():
         yield LogView()
         return
+    # ruff: noqa: PLC0415 - only a terminal needs them
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
     console = Console(stderr=True)
     with Live(console=console, auto_refresh=False) as live:
 

@@ -1,0 +1,67 @@
+"""What a command imports: nothing of AWS's library where the settings are plain.
+
+Importing it and making its clients takes longer than all else that these commands do for one file.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.functional.client.conftest import Project
+
+LOOK = (
+    "import sys; from parallelize.cli import run; code = run(sys.argv[1:]);"
+    "print('imported', code, *sorted({'boto3', 'botocore'} & set(sys.modules)))"
+)
+
+
+def imported_by(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, *command], capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.fixture
+def plain(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project of a user without settings for AWS."""
+    project.add("a.txt")
+    monkeypatch.delenv("PARALLELIZE_RUN_REUSE")
+    monkeypatch.setenv("HOME", str(project.folder.parent))
+    for name in os.environ:
+        if name.lower().endswith("_proxy") and name.lower() != "no_proxy":
+            monkeypatch.delenv(name)
+    return project
+
+
+def test_what_a_run_takes_is_done_without_awss_library(plain: Project) -> None:
+    assert imported_by("prep") == "imported 0"
+    assert imported_by("enqueue") == "imported 0"
+    plain.finish("a.txt", "b.txt")
+    assert imported_by("status") == "imported 0"
+    assert imported_by("download", "out") == "imported 0"
+    assert (plain.folder / "out" / "b.txt").read_text() == "output b.txt"
+
+
+def test_a_setting_that_only_it_understands_brings_it_in(
+    plain: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+    assert imported_by("prep") == "imported 0 boto3 botocore"
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
+    assert imported_by("prep") == "imported 0"
+
+
+def test_folders_are_listed_as_boto3_lists_them(plain: Project) -> None:
+    context = plain.context
+    odd = {"a b+c", "d%25", "e&<f>", "g/deeper"}
+    for name in odd:
+        context.store.put(context.layout.root.key("odd", f"{name}/x"), b"")
+    prefix = context.layout.root.key("odd", "")
+    assert context.wire.is_quick
+    quick = sorted(context.store.folders(prefix))
+    assert quick == sorted(context._made.store(context.bucket).folders(prefix))
+    assert quick == ["a b+c", "d%25", "e&<f>", "g"]
