@@ -64,6 +64,9 @@ IMAGE_PAUSE_SECONDS = 5.0
 LAST_POLL_SECONDS = 5.0
 """How much longer than its own length the last poll may take."""
 
+STORE_SECONDS = 10.0
+"""How long people hear nothing of a pause while the result that caused it is being stored."""
+
 
 @dataclass
 class Worker:
@@ -249,6 +252,10 @@ class Worker:
     async def _tell_of_pause(self) -> None:
         await self.shutdown.wait()
         if self.run_source.current.paused:
+            # The failure that paused the run is about to be stored, and belongs to the counts.
+            leaving = [job.task for job in self.pipeline.jobs(Stage.LEAVING) if job.task]
+            if leaving:
+                await asyncio.wait(leaving, timeout=STORE_SECONDS)
             await self.teller.tell_paused()
 
     async def _await_telling(self, telling: asyncio.Task[None]) -> None:

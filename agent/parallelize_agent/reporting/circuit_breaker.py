@@ -82,8 +82,10 @@ class CircuitBreaker:
         reason = await self._all_in_vain(run, key) or again
         count, limit = await self._count(run)
         if limit is not None and count >= limit:
+            # No more than these stay failed: see `has_room`.
+            there = min(count, limit + limit // 2)
             reason = (
-                f"{count:,} of {self._total:,} files have failed (run.halt is {run.limits.halt})"
+                f"{there:,} of {self._total:,} files have failed (run.halt is {run.limits.halt})"
             )
         admitted = limit is None or await self._has_room(mark, count, run, limit)
         if not admitted or (reason and not await self.pauser.is_at_its_end()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from parallelize_core.notify import Delivery, Event, Notify
 from parallelize_core.pause import cost_limit_reason, pause, resume
 from parallelize_core.run import Limits
 from parallelize_core.store import IF_ABSENT
+from parallelize_core.testing import AsyncInMemoryStore
 
 QUICK = SWIFT.model_copy(update={"run_refresh_seconds": 0.1})
 SOME_FAIL = 'case "$1" in *bad*) exit 65;; esac; echo x > "$(basename "$1").out"; echo *.out'
@@ -107,6 +109,29 @@ def test_people_are_told_once_that_a_run_is_paused_and_why(make: MakeBench, hook
     assert told["reason"] == bench.read_run().paused
     assert told["left"] > 0
     assert told["next"] == "parallelize failures --run r --local"
+
+
+class SlowToStore(AsyncInMemoryStore):
+    """A bucket that takes its time with results."""
+
+    async def put(self, key, *args):  # type: ignore[no-untyped-def]
+        if key.startswith("runs/r/result/"):
+            await asyncio.sleep(0.3)
+        return await super().put(key, *args)
+
+
+def test_what_paused_the_run_is_among_the_failures_that_are_told(
+    make: MakeBench, hook: Webhook
+) -> None:
+    config = QUICK.model_copy(update={"slots": 1})
+    bench = make("exit 65", limits=Limits(halt="3"), config=config)
+    ask(bench, Notify(url=hook.url))
+    bench.add({f"bad{number}": b"" for number in range(9)})
+    slow = SlowToStore(bench.store)
+    with at_work(bench.worker(open_store=lambda _: slow)) as [worker]:
+        worker.join()
+    [told] = hook.posted
+    assert told["reason"] == f"{told['failed']} of 9 files have failed (run.halt is 3)"
 
 
 def test_a_pause_is_told_while_the_last_jobs_still_run(make: MakeBench, hook: Webhook) -> None:
