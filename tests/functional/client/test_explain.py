@@ -103,9 +103,7 @@ def test_of_a_result_of_a_former_version_it_says_that_it_is_not_known(
     done.write_script("#!/bin/sh\n# another\n")
     found = explained(done, capsys)
     assert found["state"] == "done, and perhaps out of date"
-    assert found["differences"] == [
-        "it was made by an older version, which did not record what it was made from"
-    ]
+    assert found["differences"] == ["it was made by an older version, which did not record how"]
 
 
 def test_a_file_without_a_result_and_a_new_one_are_told_as_such(
