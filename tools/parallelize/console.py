@@ -85,7 +85,7 @@ def _fit_line(whole: str, width: int) -> str:
     left = len(whole) - len(whole.lstrip())
     return textwrap.fill(
         whole.strip(), width, initial_indent=" " * left, subsequent_indent=" " * (left + 2),
-        break_on_hyphens=False,
+        break_on_hyphens=False, break_long_words=False,
     )  # fmt: skip
 
 

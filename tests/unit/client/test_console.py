@@ -24,6 +24,12 @@ def test_lines_of_ordinary_words_fit_in_80_columns(words: list[str]) -> None:
     assert all(len(line) <= WIDTH for line in fit(" ".join(words)).split("\n"))
 
 
+@given(st.lists(st.text(alphabet="abc-:/", min_size=1, max_size=200), max_size=9))
+def test_a_word_that_is_longer_than_a_line_stays_whole(words: list[str]) -> None:
+    """Names of resources, addresses and commands are copied from what is said."""
+    assert fit(" ".join(words)).split() == words
+
+
 def test_an_error_says_what_why_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     show_error(UsageError("it is wrong", "because", "mend it"))
     printed = capsys.readouterr()

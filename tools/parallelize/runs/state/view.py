@@ -285,4 +285,6 @@ def _wrapped(line: str, width: int) -> list[str]:
     """Wrap a line instead of cutting it off."""
     if len(line) <= width:
         return [line]
-    return textwrap.wrap(line, width, subsequent_indent=" " * 10, break_on_hyphens=False)
+    return textwrap.wrap(
+        line, width, subsequent_indent=" " * 10, break_on_hyphens=False, break_long_words=False
+    )
