@@ -64,4 +64,4 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """
     if config.option.dist == "no":
         config.option.dist = "worksteal"
-    return 3 * (os.cpu_count() or 1) // 2
+    return 2 * (os.cpu_count() or 1) + 1

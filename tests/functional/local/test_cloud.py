@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import psutil
 import pytest
 from botocore.exceptions import ClientError
 from tests.functional.local.helpers import AGENT_OPTIONS, client_arguments, report, runs, until
@@ -51,6 +52,18 @@ def launch_agent(cloud: LocalCloud) -> dict[str, Any]:
 
 def processes(found: dict[str, Any]) -> list[int]:
     return [found["pid"], found["job"], found["orphan"]]
+
+
+def test_another_process_than_the_one_that_started_it_can_stop_it(own_cloud: LocalCloud) -> None:
+    """Of which its parent, this process, takes no notice."""
+    lines = (
+        "import sys; from pathlib import Path; from parallelize.local import cloud",
+        "cloud.STOP_TIMEOUT_SECONDS = 600",
+        "cloud.stop(cloud.attach(Path(sys.argv[1])))",
+    )
+    words = [sys.executable, "-c", "\n".join(lines), str(own_cloud.state_dir)]
+    subprocess.run(words, check=True)
+    assert psutil.Process(own_cloud.state.pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_it_is_started_once_found_again_and_stopped_for_good(own_cloud: LocalCloud) -> None:

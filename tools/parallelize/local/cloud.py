@@ -44,6 +44,7 @@ from parallelize_core.errors import ServiceError, UsageError
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 20.0
+STOP_POLL_SECONDS = 0.02
 # Cutting the power waits until every process of the machine is gone.
 CONTROL_TIMEOUT_SECONDS = 30.0
 
@@ -231,12 +232,10 @@ def stop(cloud: LocalCloud) -> None:
     daemon = psutil.Process(cloud.state.pid)
     family = daemon.children(recursive=True)
     daemon.terminate()
-    _, slow = psutil.wait_procs([daemon], STOP_TIMEOUT_SECONDS)
-    for process in slow:
+    for process in _outlasting([daemon]):
         # The machines notice this, and power off.
         process.kill()
-    _, left = psutil.wait_procs(family, STOP_TIMEOUT_SECONDS)
-    _kill_left_over(left)
+    _kill_left_over(_outlasting(family))
 
 
 @contextmanager
@@ -292,6 +291,21 @@ def _wait_for_state(state_dir: Path, process: subprocess.Popen[bytes]) -> CloudS
     log = (state_dir / LOG_FILE).read_text(encoding="utf-8", errors="replace")
     why = "\n".join(log.splitlines()[-LOG_LINES_SHOWN:])
     raise ServiceError("the local cloud did not start", why, fix=f"see {state_dir / LOG_FILE}")
+
+
+def _outlasting(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Wait for processes to end; return those that have not.
+
+    Not psutil.wait_procs: one that has ended is there for it until its parent, which may be a
+    program that started the cloud long ago, takes notice of its end.
+    """
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    left = list(processes)
+    while left := [process for process in left if is_alive(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(STOP_POLL_SECONDS)
+    return left
 
 
 def _kill_left_over(processes: Sequence[psutil.Process]) -> None:
