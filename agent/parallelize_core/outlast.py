@@ -136,6 +136,9 @@ BUSY_GROUP = Passing(
 
 MANY_CALLS = "AWS is throttling calls"
 
+BUSY = Passing(MANY_CALLS, frozenset(), 60)
+"""About as long as botocore's eight tries of one call take: `clients.client_config`."""
+
 REFUSED_CALLS = Passing("EC2 is throttling calls", frozenset({"RequestLimitExceeded"}), 5 * 60)
 """For terminations, the token bucket holds 1,000 and gains 20 per second: 50 s refill it.
 

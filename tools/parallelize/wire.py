@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.bucket_terms import NO_TERMS, Terms
 from parallelize_core.errors import MissingError
+from parallelize_core.outlast import BUSY, outlast
 from parallelize_core.transport.plain import Plain
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ class _LateClient:
         call = self._calls.get(name)
         if call is None or not self._wire.is_quick:
             return getattr(self._make(), name)
-        return lambda **parameters: self._wire.run(lambda clients: call(clients, parameters))
+        # A hot call is given up sooner than one by boto3: other jobs wait for it.
+        return lambda **parameters: outlast(
+            BUSY, lambda: self._wire.run(lambda clients: call(clients, parameters))
+        )
 
 
 async def _head_bucket(clients: AsyncClients, parameters: dict[str, Any]) -> dict[str, Any]:

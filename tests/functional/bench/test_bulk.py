@@ -14,8 +14,9 @@ from tests.bench.small_cloud.process import REGION, small_cloud
 
 from parallelize.bulk import WireStore, get_each, head_each, list_each, try_each
 from parallelize.wire import Wire
+from parallelize_core.async_clients import AsyncClients
 from parallelize_core.clients import Clients, make_session
-from parallelize_core.errors import MissingError, UnavailableError, UsageError
+from parallelize_core.errors import MissingError, ThrottledError, UnavailableError, UsageError
 from parallelize_core.store import IF_ABSENT
 from parallelize_core.transport.plain import Plain
 
@@ -65,6 +66,24 @@ def test_single_calls_do_the_same_over_the_loop_as_by_boto3(
     assert [bool(found) for found in head_each(single, ["one/file", "none", "in/00000"])] == [
         True, False, True,
     ]  # fmt: skip
+
+
+def test_a_single_call_that_is_throttled_is_repeated_as_by_boto3(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("parallelize_core.outlast.pauses", lambda: [0.0] * 8)
+    refusals = [ThrottledError("too often")] * 3
+
+    async def ask(clients: AsyncClients, parameters: dict[str, object]) -> dict[str, object]:
+        if refusals:
+            raise refusals.pop()
+        return parameters
+
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_CONFIG_FILE": os.devnull}
+    plain = Plain.of({**keys, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}, REGION)
+    wire = Wire(lambda: make_session(REGION), plain=plain)
+    assert wire.is_quick
+    assert wire.client({"ask": ask}, pytest.fail).ask(Name="queue") == {"Name": "queue"}
 
 
 def test_a_call_from_another_thread_is_made_by_boto3(single: WireStore) -> None:
