@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 
 from parallelize_agent.reporting.heartbeat import HeartbeatWriter
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.store import ALWAYS, Condition
 from parallelize_core.testing import AsyncInMemoryStore
 
 LAYOUT = RunLayout(Location("bucket"), "run")
 
 MANY = 100
-"""In so many steps of the loop, everything happens that waits for nothing."""
+"""After this many steps of the loop, everything has happened that waits for nothing."""
 
 
 class SlowWire(AsyncInMemoryStore):
@@ -26,13 +24,7 @@ class SlowWire(AsyncInMemoryStore):
         self.opened = asyncio.Event()
         self.sent: list[asyncio.Task[str | None]] = []
 
-    async def put(
-        self,
-        key: str,
-        body: bytes,
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-    ) -> str | None:
+    async def put(self, key, body, *_):  # type: ignore[no-untyped-def]
         self.sent.append(asyncio.create_task(self._arrive(key, body, first=not self.sent)))
         return await asyncio.shield(self.sent[-1])
 
