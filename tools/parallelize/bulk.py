@@ -63,7 +63,7 @@ class WireStore:
     ) -> Made:
         if not self._wire.is_quick:
             return rare(self._rare)
-        return self._wire.run(lambda clients: quick(clients.store(self.bucket)))
+        return self._wire.ask(lambda clients: quick(clients.store(self.bucket)))
 
     def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""

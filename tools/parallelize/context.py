@@ -173,7 +173,7 @@ class Context:
     def caller(self) -> tuple[str, str]:
         """The number of the AWS account, and the caller's ARN."""
         if (plain := self.plain) and self.wire.is_quick:
-            return self.wire.run(lambda clients: clients.caller(plain))
+            return self.wire.ask(lambda clients: clients.caller(plain))
         answer = self.identity()
         return str(answer["Account"]), str(answer["Arn"])
 

@@ -73,6 +73,13 @@ class Wire:
         with self._turn:
             return self._runner.run(self._do(work))
 
+    def ask(self, call: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
+        """Make a single call on the loop, which is repeated while it is throttled.
+
+        For as long as boto3 would: a call of many is given up sooner, because others wait for it.
+        """
+        return outlast(BUSY, lambda: self.run(call))
+
     async def _do(self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
         if self._clients is None:
             self._clients = AsyncClients(
@@ -108,10 +115,7 @@ class _LateClient:
         call = self._calls.get(name)
         if call is None or not self._wire.is_quick:
             return getattr(self._make(), name)
-        # A hot call is given up sooner than one by boto3: other jobs wait for it.
-        return lambda **parameters: outlast(
-            BUSY, lambda: self._wire.run(lambda clients: call(clients, parameters))
-        )
+        return lambda **parameters: self._wire.ask(lambda clients: call(clients, parameters))
 
 
 async def _head_bucket(clients: AsyncClients, parameters: dict[str, Any]) -> dict[str, Any]:

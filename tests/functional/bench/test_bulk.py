@@ -17,6 +17,7 @@ from parallelize.wire import Wire
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.clients import Clients, make_session
 from parallelize_core.errors import MissingError, ThrottledError, UnavailableError, UsageError
+from parallelize_core.s3 import AsyncS3Store
 from parallelize_core.store import IF_ABSENT
 from parallelize_core.transport.plain import Plain
 
@@ -68,22 +69,28 @@ def test_single_calls_do_the_same_over_the_loop_as_by_boto3(
     ]  # fmt: skip
 
 
-def test_a_single_call_that_is_throttled_is_repeated_as_by_boto3(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("single", [True], indirect=True, ids=["over the loop"])
+def test_single_calls_that_are_throttled_are_repeated_as_by_boto3(
+    single: WireStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("parallelize_core.outlast.pauses", lambda: [0.0] * 8)
-    refusals = [ThrottledError("too often")] * 3
+    refusals = [ThrottledError("too often")] * 6
+    get = AsyncS3Store.get
+
+    async def get_late(store: AsyncS3Store, key: str) -> bytes:
+        if len(refusals) > 3:
+            raise refusals.pop()
+        return await get(store, key)
 
     async def ask(clients: AsyncClients, parameters: dict[str, object]) -> dict[str, object]:
         if refusals:
             raise refusals.pop()
         return parameters
 
-    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_CONFIG_FILE": os.devnull}
-    plain = Plain.of({**keys, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}, REGION)
-    wire = Wire(lambda: make_session(REGION), plain=plain)
-    assert wire.is_quick
-    assert wire.client({"ask": ask}, pytest.fail).ask(Name="queue") == {"Name": "queue"}
+    monkeypatch.setattr(AsyncS3Store, "get", get_late)
+    assert single.get("in/00003") == b"3"
+    assert single._wire.client({"ask": ask}, pytest.fail).ask(Name="queue") == {"Name": "queue"}
+    assert refusals == []
 
 
 def test_a_call_from_another_thread_is_made_by_boto3(single: WireStore) -> None:
