@@ -108,7 +108,7 @@ class Reader:
         """Read the run as it is now; raise UsageError if there is no such run."""
         run = find_run(self._store, self._layout.run_json)
         if run is None:
-            raise no_run(self._layout)
+            raise no_run(self._store, self._layout)
         heartbeats = self._heartbeats.read(self._store.list(self._layout.agents.prefix))
         outlines, sent = self._manifest()
         splits = [self._layout.result(outline.first) for outline in outlines if outline.first]
@@ -181,7 +181,7 @@ class Reader:
             return NO_TWINS
         before, twins = self._twins_at
         if not before <= count < min(total, MORE_NAMES * before):
-            names = (place.relative(item.key) for item in self._store.list(place.prefix))
+            names = [place.relative(item.key) for item in self._store.list(place.prefix)]
             twins = find_twins(names)
             self._twins_at = count, twins
         return twins
