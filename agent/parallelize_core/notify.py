@@ -58,14 +58,20 @@ class Notification(Contract):
         return self.total - self.done - self.failed
 
     @property
+    def headline(self) -> str:
+        """What has happened to which run; the subject of an e-mail."""
+        if self.event is Event.OUT_OF_BUDGET:
+            return f"{self.run} is paused: out of budget"
+        return f"{self.run} is {self.event}"
+
+    @property
     def text(self) -> str:
         """The whole in a line for people; chats show it."""
-        words = {"out-of-budget": "is paused: out of budget"}.get(self.event, f"is {self.event}")
         counts = [f"{self.done:,} of {self.total:,} files done", f"{self.failed:,} failed"]
         counts += [f"{self.left:,} left"] if self.left else []
         cost = [] if self.cost_usd is None else [f"about ${self.cost_usd:.2f}"]
         reason = f" ({self.reason})" if self.reason else ""
-        return f"{self.run} {words}{reason}: {', '.join(counts + cost)}. Next: {self.next}"
+        return f"{self.headline}{reason}: {', '.join(counts + cost)}. Next: {self.next}"
 
     def body(self) -> dict[str, Any]:
         """Return what webhooks and commands are given."""

@@ -82,7 +82,10 @@ def without_numbers(lines: list[str]) -> str:
     return re.sub(r"[\d,]+", "N", " ".join(" ".join(lines).split()))
 
 
-@runs("first five minutes", "one line", "slow files", "nothing is left")
+@runs(
+    "first five minutes", "one line", "slow files", "the dashboard", "the dashboard's figures",
+    "nothing is left",
+)  # fmt: skip
 def test_the_first_five_minutes_of_the_readme_work_as_they_stand(newcomer: Shell) -> None:
     activate = newcomer.folder / ".venv" / "bin" / "activate"
     activate.parent.mkdir(parents=True)
@@ -94,11 +97,25 @@ def test_the_first_five_minutes_of_the_readme_work_as_they_stand(newcomer: Shell
     assert (folder / "out" / "inputs" / "nature" / "sunspots.csv.gz").is_file()
 
     inside = Shell(folder, newcomer.environ)
-    if shutil.which("jq"):  # tests/install-packages.sh brings it
+    if shutil.which("jq") and shutil.which("curl"):  # tests/install-packages.sh brings jq
         assert json.loads(inside.type(*named("slow files").typed(), **USES_LOCAL).stdout) == []
+        open_dashboard(Shell(folder, {**newcomer.environ, **USES_LOCAL, "BROWSER": "true"}))
     last = [line.replace("NAME", "demo") for line in named("nothing is left").typed()]
     end = inside.type(*last, **USES_LOCAL)
     assert "left: no machine, no group, no volume" in end.stderr
+
+
+def open_dashboard(shell: Shell) -> None:
+    """Type how it is opened, and how its figures are read with its own address."""
+    [line] = named("the dashboard").typed()
+    [figures] = named("the dashboard's figures").typed()
+    shown = named("the dashboard").printed()[0]
+
+    def seen(stdout: Iterator[str]) -> bool:
+        own = figures.replace(shown, next(stdout).strip())
+        return shell.type(own).stdout == "0\n"
+
+    look(shell, shlex.split(line)[1:], seen)
 
 
 @runs("answers in JSON")

@@ -73,7 +73,7 @@ class Senders:
     def _publish(self, topic: str, told: Notification) -> None:
         if self.means.publish_to is None:
             raise ServiceError("there is no topic here to send e-mail by")
-        subject = f"parallelize: {told.run} {told.event}"[:MOST_SUBJECT_CHARACTERS]
+        subject = f"parallelize: {told.headline}"[:MOST_SUBJECT_CHARACTERS]
         self.means.publish_to(
             topic, subject, f"{told.text}\n\n{json.dumps(told.body(), indent=2)}\n"
         )

@@ -81,7 +81,12 @@ class Look:
             unsent=counts.unsent,
             cost_usd=cost(beats, self.config.rates),
             reason=run.paused,
-            next=next_step(event, failed=failed, unsent=counts.unsent, flags=self.flags),
+            next=next_step(
+                event if counts.finished < counts.total else Event.FINISHED,
+                failed=failed,
+                unsent=counts.unsent,
+                flags=self.flags,
+            ),
         )
 
 
@@ -127,7 +132,7 @@ def cost(heartbeats: Iterable[Heartbeat], rates: Rates | None) -> float | None:
 
 
 def next_step(event: Event, *, failed: int, unsent: int, flags: str) -> str:
-    """Return the command that goes on from here."""
+    """Return the command that goes on from here; a run without jobs left is finished."""
     if event is Event.OUT_OF_BUDGET:
         return f"raise workers.max_cost, then parallelize enqueue{flags}, parallelize launch{flags}"
     if failed:

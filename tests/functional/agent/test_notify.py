@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -160,9 +161,9 @@ def test_a_run_that_is_paused_again_is_told_again(make: MakeBench, hook: Webhook
 
 
 def test_a_run_out_of_budget_says_so(make: MakeBench, hook: Webhook) -> None:
-    bench = make("true", config=QUICK)
+    bench = make("sleep 0.05", config=QUICK)
     ask(bench, Notify(url=hook.url))
-    bench.add({"a": b""})
+    bench.add({f"a{number}": b"" for number in range(40)})
     pause(bench.store, bench.layout, cost_limit_reason(20, 20.5))
     bench.run()
     [told] = hook.posted
@@ -356,15 +357,37 @@ def test_a_command_that_fails_is_told_in_the_record_and_the_run_ends_well(
     assert why in told.failed
 
 
-def test_an_e_mail_goes_to_the_topic_with_a_subject_that_sns_takes(make: MakeBench) -> None:
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:parallelize-alarms"
+BUDGET = cost_limit_reason(20, 20.5)
+
+
+@pytest.mark.parametrize(
+    ("paused", "files", "subject", "next_step"),
+    [
+        ("", 1, "r is finished: 1 of 1 files done, 0 failed", "parallelize download DIR --run r"),
+        ("by ana", 40, "r is paused (by ana): ", "parallelize status --run r"),
+        (BUDGET, 40, f"r is paused: out of budget ({BUDGET}): ",
+         "raise workers.max_cost, then parallelize enqueue --run r"),
+        (BUDGET, 1, f"r is paused: out of budget ({BUDGET}): 1 of 1 files done",
+         "parallelize download DIR --run r"),
+    ],
+)  # fmt: skip
+def test_an_e_mail_says_what_has_happened_what_it_cost_and_what_to_do_next(
+    make: MakeBench, paused: str, files: int, subject: str, next_step: str
+) -> None:
     published: list[tuple[str, str, str]] = []
-    bench = make(SOME_FAIL)
+    bench = make(f"sleep 0.05; {SOME_FAIL}", config=QUICK)
     bench.means = Means(lambda *words: published.append(words))
-    ask(bench, Notify(topic="arn:aws:sns:eu-west-1:123456789012:parallelize-alarms"))
-    bench.add({"a": b""})
+    ask(bench, Notify(topic=TOPIC))
+    bench.add({f"a{number}": b"" for number in range(files)})
+    if paused:
+        pause(bench.store, bench.layout, paused)
     bench.run()
-    [(topic, subject, text)] = published
-    assert topic.endswith(":parallelize-alarms")
-    assert subject == "parallelize: r finished"
-    assert text.startswith("r is finished: 1 of 1 files done, 0 failed")
-    assert json.loads(text.partition("\n\n")[2])["schema"] == 1
+    [(topic, told_subject, told)] = published
+    line, _, body = told.partition("\n\n")
+    assert topic == TOPIC
+    assert told_subject == f"parallelize: {re.split(r' [(]|: [0-9]', subject)[0]}"
+    assert line.startswith(subject)
+    assert ", about $0.0" in line
+    assert f". Next: {next_step}" in line
+    assert json.loads(body)["schema"] == 1

@@ -322,3 +322,12 @@ def test_the_rate_is_that_of_the_workers_alive_and_gives_the_time_left() -> None
     status = status_of(scene.snapshot())
     assert status.rate == pytest.approx(0.5)
     assert status.eta == pytest.approx(6)
+
+
+@pytest.mark.parametrize(("sent", "eta"), [(2, 2), (1, None)])
+def test_no_time_is_given_for_jobs_that_nobody_has_sent(sent: int, eta: float | None) -> None:
+    scene = Scene()
+    scene.prepare("a", "b", "c", sent=sent)
+    scene.finish("a")
+    scene.beat("i-1", started=NOW - 105, done=40, failed=10)  # 50 files in 100 s
+    assert status_of(scene.snapshot()).eta == eta

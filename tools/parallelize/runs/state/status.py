@@ -197,8 +197,9 @@ class RunStatus:
 
     @property
     def eta(self) -> float | None:
-        """The seconds that the rest will take at this rate, None if not known."""
-        return self.left / self.rate if self.left and self.rate else None
+        """The seconds until all jobs that were sent have results, at this rate; None if unknown."""
+        under_way = self.left - self.unsent
+        return under_way / self.rate if under_way and self.rate else None
 
     @property
     def alive(self) -> int:
