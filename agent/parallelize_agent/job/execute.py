@@ -241,7 +241,7 @@ class Execute:
         """Return the variables of a command's surroundings, without those of a job."""
         run = staged.run
         environ = passed_on(staged.container) | {
-            "HOME": str(folder.scratch / PRIVATE),
+            "HOME": f"{folder.scratch}/{PRIVATE}",
             "TMPDIR": str(folder.tmp),
             "PARALLELIZE_RUN": run.name,
             "PARALLELIZE_SLOT": str(slots[0]),

@@ -294,7 +294,7 @@ class _Search:
         self._delivered.add(real)
 
     def _read(self, name: bytes, real: bytes) -> OutputFile:
-        with open(os.open(real, _READ), "rb", buffering=0) as file:  # noqa: PTH123 - its number
+        with FileIO(os.open(real, _READ)) as file:
             content = _whole(file, min(CONTENT_BYTES, self._room))
             if content is not None:
                 self._room -= len(content)

@@ -116,20 +116,20 @@ class Counts:
 
 def counted(counts: Counts, key: str, outcome: Outcome | None, decision: Decision) -> Counts:
     """Return the counts with one more job, whose command ended with `outcome` if it began."""
-    seconds = outcome.usage.seconds if outcome else 0.0
-    counts = replace(counts, busy_seconds=round(counts.busy_seconds + seconds, 3))
+    busy = round(counts.busy_seconds + (outcome.usage.seconds if outcome else 0.0), 3)
     match decision.kind:
         case DecisionKind.SUCCEEDED:
-            return replace(counts, done=counts.done + 1)
+            return replace(counts, busy_seconds=busy, done=counts.done + 1)
         case DecisionKind.FAILED if decision.charged or decision.final:
             return replace(
                 counts,
+                busy_seconds=busy,
                 failed=counts.failed + decision.final,
                 last_failure=f"{key}: {decision.message}",
             )
         case DecisionKind.FAILED:
-            return replace(counts, handed_back=counts.handed_back + 1)
+            return replace(counts, busy_seconds=busy, handed_back=counts.handed_back + 1)
         case DecisionKind.LOST:
-            return replace(counts, lost=counts.lost + 1)
+            return replace(counts, busy_seconds=busy, lost=counts.lost + 1)
         case _:
-            return counts
+            return replace(counts, busy_seconds=busy)
