@@ -37,6 +37,9 @@ _END_OF_CODE, _START_OF_ENV, _END_OF_ENV = 24, 47, 48
 _LIST_BYTES = 64 * 1024
 """More than the kernel returns at once, which is a page: some 700 process ids."""
 
+_SHORT_LIST_BYTES = 4000
+"""After less than a page, nothing follows: one more process id would have fitted."""
+
 _ABANDONED_SECONDS = 10
 """Code that waits for a child of its own has taken its exit status long before."""
 
@@ -220,9 +223,9 @@ def _orphan_candidates() -> set[int]:
 
 def _list_of_children() -> bytes:
     descriptor, text = _children_file(os.getpid()), b""
-    while more := os.pread(descriptor, _LIST_BYTES, len(text)):
+    while len(more := os.pread(descriptor, _LIST_BYTES, len(text))) > _SHORT_LIST_BYTES:
         text += more
-    return text
+    return text + more
 
 
 @cache
