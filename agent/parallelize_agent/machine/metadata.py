@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
 from parallelize_agent.machine import host
 from parallelize_agent.machine.group import STATE_PATH
 from parallelize_core.config import AgentConfig
@@ -51,17 +49,28 @@ class Metadata:
         """Return the service that botocore would use."""
         return cls(environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT)
 
-    @retry(
-        retry=retry_if_exception_type(_UnreadyError),
-        stop=stop_after_attempt(8),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        reraise=True,
-    )
     def get(self, path: str) -> str | None:
         """Return what is at `latest/<path>`, or None if there is nothing.
 
         Raises ServiceError if the service does not answer after about 20 s of trying.
         """
+        # It takes some milliseconds to load, and only a worker in EC2 asks.
+        from tenacity import (  # noqa: PLC0415
+            Retrying,
+            retry_if_exception_type,
+            stop_after_attempt,
+            wait_random_exponential,
+        )
+
+        patiently = Retrying(
+            retry=retry_if_exception_type(_UnreadyError),
+            stop=stop_after_attempt(8),
+            wait=wait_random_exponential(multiplier=0.2, max=5),
+            reraise=True,
+        )
+        return patiently(self._get, path)
+
+    def _get(self, path: str) -> str | None:
         if self._token is None:
             self._token = self._new_token()
         try:

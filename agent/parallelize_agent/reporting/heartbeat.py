@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
 from parallelize_agent.job.job import Decision, DecisionKind
 from parallelize_agent.process.command import Outcome
@@ -66,6 +65,13 @@ class HeartbeatWriter:
         It is retried for a while if the store does not take it: otherwise `status` would show a
         worker that has left as active until it is overdue.
         """
+        # It takes some milliseconds to load, which the start need not wait for.
+        from tenacity import (  # noqa: PLC0415
+            AsyncRetrying,
+            retry_if_result,
+            wait_random_exponential,
+        )
+
         patiently = AsyncRetrying(
             retry=retry_if_result(operator.not_),
             wait=wait_random_exponential(multiplier=0.2, max=2),
