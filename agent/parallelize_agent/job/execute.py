@@ -90,9 +90,11 @@ class Execute:
         if not equipment.allotment.serves(staged.run.limits):
             return fault.handed_back("run.gpus_per_job has changed since this worker started")
         gpus = equipment.of_slot(job.slots[0])
+        if not gpus:
+            return self._run_command(job, staged)
         with equipment.monitor.measured(gpus) as peak:
             ran = self._run_command(job, staged)
-        if not gpus or isinstance(ran, Decision):
+        if isinstance(ran, Decision):
             return ran
         succeeded = ran.outcome.ending in GOOD_ENDINGS and not ran.outcome.exit_code
         lost = "" if succeeded else equipment.monitor.lost_of(gpus)
