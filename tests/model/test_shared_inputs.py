@@ -6,7 +6,7 @@ the search would notice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from tests.model.schedule import Actor, Plan, plans, run
 
 from parallelize.runs.inputs import sweep_inputs
 from parallelize.runs.inputs.shared_inputs import SharedInputs
+from parallelize.spool import Table
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.testing import InMemoryStore
 
@@ -28,7 +29,7 @@ SENDING, SWEEPING = 6, 16
 Work = Callable[[Any], None]
 
 
-def rely(store: Any, held: set[str]) -> None:
+def rely(store: Any, held: Iterable[str]) -> None:
     """Send the input if it is not there; then the run relies on it."""
     shared = SharedInputs(store, BASE)
     place = min(held, default="")
@@ -40,7 +41,7 @@ def rely(store: Any, held: set[str]) -> None:
 
 def send(store: Any) -> None:
     """What `prep` does."""
-    rely(store, SharedInputs(store, BASE).hold(NEW, [SHA256], [SHA256]))
+    rely(store, SharedInputs(store, BASE).hold(NEW, Table([SHA256]), Table([SHA256])))
 
 
 def sweeping(store: Any) -> None:
@@ -119,23 +120,23 @@ def test_an_input_that_is_there_is_not_sent_again() -> None:
 def look_first(store: Any) -> None:
     """Looks what is there, and names it afterwards."""
     shared = SharedInputs(store, BASE)
-    held = shared.hold(NEW, [], [SHA256])
-    shared.hold(NEW, [SHA256], [])
+    held = shared.hold(NEW, Table(), Table([SHA256]))
+    shared.hold(NEW, Table([SHA256]), Table())
     rely(store, held)
 
 
 def no_look_for_marks(store: Any) -> None:
     """Names what it needs, and relies on whatever is there."""
     shared = SharedInputs(store, BASE)
-    shared.hold(NEW, [SHA256], [])
-    rely(store, {item.key for items in shared.find([SHA256]).values() for item in items})
+    shared.hold(NEW, Table([SHA256]), Table())
+    rely(store, {row[0] for rows in shared.find(Table([SHA256])).values() for row in rows})
 
 
 def marks_last(store: Any) -> None:
     """Looks what is there, and for marks only then."""
     shared = SharedInputs(store, BASE)
-    shared.hold(NEW, [SHA256], [])
-    found = {item.key for items in shared.find([SHA256]).values() for item in items}
+    shared.hold(NEW, Table([SHA256]), Table())
+    found = {row[0] for rows in shared.find(Table([SHA256])).values() for row in rows}
     doomed = {shared.doomed.relative(item.key) for item in store.list(shared.doomed.prefix)}
     rely(store, {key for key in found if shared.place.relative(key) not in doomed})
 

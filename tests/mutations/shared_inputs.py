@@ -23,8 +23,8 @@ MUTATIONS = (
         "no-doomed-input",
         "`prep` relies on no input that a sweep may delete at any time",
         SHARED,
-        "if self.place.relative(key) not in doomed}",
-        "if doomed is not None}",
+        "if self.place.relative(key) not in doomed:\n",
+        "if doomed is not None:\n",
         (NEVER,),
     ),
     Mutation(

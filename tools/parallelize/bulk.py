@@ -92,10 +92,12 @@ class WireStore:
             for page in found:
                 yield from page or ()
 
-    def get_each(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+    def get_each(
+        self, keys: Iterable[str], at_once: int = AT_ONCE
+    ) -> Iterator[tuple[str, bytes | None]]:
         """Read objects in their order, many at a time; None for one that is not there."""
         rest = iter(keys)
-        while some := tuple(itertools.islice(rest, AT_ONCE)):
+        while some := tuple(itertools.islice(rest, at_once)):
             yield from zip(some, self._wire.run(lambda c: self._get_all(c, some)), strict=True)
 
     def head_each(self, keys: Iterable[str]) -> Iterator[ObjectInfo | None]:
@@ -188,10 +190,12 @@ class WireStore:
         return self._rare.copy_from(source, key, metadata)
 
 
-def get_each(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+def get_each(
+    store: Store, keys: Iterable[str], at_once: int = AT_ONCE
+) -> Iterator[tuple[str, bytes | None]]:
     """Read objects in their order, many at a time; None for one that is not there."""
     if isinstance(store, WireStore):
-        return store.get_each(keys)
+        return store.get_each(keys, at_once)
 
     def get(key: str) -> tuple[str, bytes | None]:
         with suppress(MissingError):

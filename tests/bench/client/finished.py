@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.bench.client.scene import BUCKET
 from tests.bench.small_cloud.process import REGION, CloudProcess
 
-from parallelize_agent.reporting.segments import SegmentWriter
+from parallelize_agent.reporting.segments import FULL, SegmentWriter
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.result import Cause, Output, Result
@@ -51,10 +51,11 @@ async def _finish_all(cloud: CloudProcess, run: str, files: list[Path]) -> None:
     layout = layout_of(run)
     clients = clients_of(cloud)
     store = clients.store(BUCKET)
-    waiting = iter(files)
+    writer = SegmentWriter(store, layout, "w1", 0)
+    waiting = iter(enumerate(files, 1))
 
     async def work() -> None:
-        for file in waiting:
+        for number, file in waiting:
             with file.open("rb") as opened:
                 etag = await store.put_file(layout.output.key(file.name), opened)
             with file.open("rb") as opened:
@@ -62,9 +63,13 @@ async def _finish_all(cloud: CloudProcess, run: str, files: list[Path]) -> None:
             size = file.stat().st_size
             output = Output(key=file.name, size=size, sha256=sha256, etag=etag or "")
             result = result_of(run, file.name, (output,))
-            await store.put(layout.result(file.name), result.encode())
+            result_etag = await store.put(layout.result(file.name), result.encode())
+            writer.add(result, result_etag or "")
+            if number % FULL == 0:
+                await writer.write()
 
     await asyncio.gather(*(work() for _ in range(16)))
+    await writer.write()
     await clients.aclose()
 
 
@@ -90,7 +95,7 @@ async def _finish_many(cloud: CloudProcess, run: str, count: int, failed_every: 
                 await store.put(layout.failure(key), b"")
             etag = await store.put(layout.result(key), result.encode())
             writer.add(result, etag or "")
-            if (number + 1) % 1000 == 0:
+            if (number + 1) % FULL == 0:
                 await writer.write()
 
     await asyncio.gather(*(work() for _ in range(16)))

@@ -276,7 +276,7 @@ def test_the_transcript_is_no_input_of_the_project_that_it_lies_in(
 ):
     rehearse(trying(queues=queues.probe), None)
     (path,) = tmp_path.glob("doctor-*.jsonl")
-    assert products(open_context(NOTHING)).has(path, is_folder=False)
+    assert products(open_context(NOTHING)).has(str(path), is_folder=False)
 
 
 def test_the_name_is_another_each_time(account):

@@ -33,8 +33,8 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedInputs:
 
 
 def compared(shared: SharedInputs, folder: Path, known: InputFile | None = None) -> SharedFiles:
-    here = LocalInput("a", folder / "a", len(BODY))
-    return shared_files(shared, [here], {"a": known} if known else {})
+    here = LocalInput("a", str(folder / "a"), len(BODY))
+    return shared_files(shared, [here], {"a": known}.get)
 
 
 def test_a_new_content_needs_no_etag_before_it_is_sent(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from parallelize.runs.inputs.shared_inputs import FEW, MAX_LIST_BYTES, SharedInputs, read_names
 from parallelize.runs.inputs.sweep_inputs import read_named, sweep_inputs
+from parallelize.spool import Table
 from parallelize_core.errors import DecodeError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.store import ObjectInfo
@@ -50,7 +51,8 @@ def filled(count: int) -> SharedInputs:
 def test_it_takes_few_pages_to_find_inputs_among_many(there: int, wanted: int, most: int) -> None:
     shared = filled(there)
     names = [checksum(number) for number in range(wanted)]
-    assert shared.find([*names, checksum(-1)][-wanted:]).keys() == set(names[-wanted + 1 :])
+    found = shared.find(Table([*names, checksum(-1)][-wanted:]))
+    assert set(found) == set(names[-wanted + 1 :])
     store = shared.store
     assert isinstance(store, Listing)
     assert store.pages <= most
@@ -63,7 +65,7 @@ def test_what_is_not_an_upload_is_not_found(count: int) -> None:
     for number in range(count):
         shared.store.put(shared.place.key(f"!{number}"), b"")
         shared.store.put(shared.place.key(wanted[0], "output", f"{number}"), b"")
-    found = shared.find(wanted)
+    found = shared.find(Table(wanted))
     assert {sha256: len(items) for sha256, items in found.items()} == dict.fromkeys(wanted[:2], 1)
 
 
@@ -102,7 +104,7 @@ def test_a_sweep_leaves_exactly_what_the_lists_of_all_runs_name(
 ) -> None:
     shared = SharedInputs(InMemoryStore(), BASE)
     for name, numbers in runs.items():
-        shared.hold(RunLayout(BASE, name), map(checksum, numbers), ())
+        shared.hold(RunLayout(BASE, name), Table(map(checksum, numbers)), Table())
     for number in there:
         shared.store.put(shared.place.key(checksum(number), order.choice("mn")), b"")
     for number in marked:  # as sweeps that were cut off have left them

@@ -19,7 +19,7 @@ from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore
 
 
 def outgoing(path: Path) -> Outgoing:
-    return Outgoing(path.name, path, f"in/{path.name}", path.stat().st_size)
+    return Outgoing(path.name, str(path), f"in/{path.name}", path.stat().st_size)
 
 
 def send(store: AsyncInMemoryStore, *files: Outgoing) -> list[Stored]:
@@ -115,7 +115,7 @@ def test_a_file_is_not_stored_by_the_checksum_of_what_it_was_before(
     path = tmp_path / "a"
     path.write_bytes(b"x" * size)
     before = hashlib.sha256(b"y" * size).hexdigest()
-    file = Outgoing("a", path, "shared/a", size, before)
+    file = Outgoing("a", str(path), "shared/a", size, before)
     store = InMemoryStore()
     with pytest.raises(UsageError, match="changed while it was read"):
         send(AsyncInMemoryStore(store), file)

@@ -59,7 +59,7 @@ def find_job(context: Context, name: str) -> tuple[JobSpec, dict[str, Path]]:
     Raises UsageError if there is none.
     """
     asked = read_asked(context)
-    here = {item.key: item.path for item in asked.found.inputs} if asked.found else {}
+    here = {item.key: Path(item.path) for item in asked.found.inputs} if asked.found else {}
     jobs = asked.jobs
     if jobs is None:
         files = asked.found.inputs if asked.found else remote_files(context).wanted
@@ -114,7 +114,7 @@ def _inputs(context: Context) -> dict[str, Path]:
     try:
         if is_remote(spec, context.folder):
             return {}
-        return {item.key: item.path for item in local_inputs(spec, context.folder, "")}
+        return {item.key: Path(item.path) for item in local_inputs(spec, context.folder, "")}
     except ParallelizeError:
         # `prep` says what is wrong with other inputs.
         return {}

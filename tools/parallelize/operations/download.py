@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import insort
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from textwrap import indent
 
+from parallelize.bulk import list_each
 from parallelize.console import escape, few, shown, some
 from parallelize.context import Context
 from parallelize.runs.files.download_record import DownloadRecord
@@ -29,24 +33,25 @@ from parallelize.runs.files.fetching import (
     unwritable,
 )
 from parallelize.runs.files.known_contents import known_contents
+from parallelize.runs.jobs.plan import KnownEntries
 from parallelize.runs.record.outdated import is_outdated, told_outdated
 from parallelize.runs.record.ownership import check_meant, load_run
 from parallelize.runs.results.failed import quoted
-from parallelize.runs.results.merge import all_jobs, without_old_merge
-from parallelize.runs.results.results import list_results, read_listed, still_stored
+from parallelize.runs.results.merge import Listing, all_jobs, current_results
+from parallelize.runs.results.results import SPLIT_EVERY, read_listed, still_stored
 from parallelize.runs.results.silent import (
     NONE_SILENT,
     Silent,
     advice,
-    among,
     is_silent,
     told_silent,
 )
+from parallelize.runs.results.silent import READ as SILENT_READ
+from parallelize.spool import Row, Spooled
 from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import NothingToDoError, ParallelizeError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.manifest import Entry
 from parallelize_core.owner import other_run
 from parallelize_core.result import Output, Result
 from parallelize_core.run import Run
@@ -58,17 +63,22 @@ NAMED = 3
 """How many outputs with the same fault are named."""
 
 
+Made = tuple[Output, str]
+"""An output, and the input from which it was made."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is fetched, what is not, and the state of the run."""
 
-    outputs: tuple[Output, ...]
+    made: Spooled[Made]
+    """All outputs."""
+    outputs: Spooled[Output]
+    """Those that are fetched."""
     refused: tuple[Refusal, ...]
     succeeded: int
     failed: int
     total: int
-    makers: Mapping[str, str] = field(default_factory=dict)
-    """For each output, the input from which it was made."""
     silent: Silent = NONE_SILENT
     """The inputs whose jobs succeeded without any output, if that is doubtful."""
     outdated: int = 0
@@ -165,14 +175,16 @@ def fetch(context: Context, folder: Path) -> Fetched:
     except OSError as error:
         raise unwritable(folder, error) from None
     store = context.store_of(output.bucket)
-    broken = list(in_parallel(lambda one: _explained(context, store, output, plan, one), found))
+    again = {one.key for one in found if one.redo}
+    makers = {made.key: key for made, key in plan.made if made.key in again} if again else {}
+    broken = list(in_parallel(lambda one: _explained(context, store, output, makers, one), found))
     present = len(plan.outputs) - fetched - len(broken)
     refused = (*plan.refused, *broken)
     return Fetched(plan, folder, fetched, present, refused, tuple(sorted(replaced)))
 
 
 def _explained(
-    context: Context, store: Store, output: Location, plan: Plan, refusal: Refusal
+    context: Context, store: Store, output: Location, makers: Mapping[str, str], refusal: Refusal
 ) -> Refusal:
     """Say which input to process again; none if another run took the output's place."""
     if not refusal.redo:
@@ -182,7 +194,7 @@ def _explained(
         there = store.head(output.key(refusal.key))
     if there and (run := other_run(there.metadata, context.layout)):
         return Refusal(refusal.key, f"an output of the run at {escape(run)} has replaced it")
-    return replace(refusal, redo=plan.makers[refusal.key])
+    return replace(refusal, redo=makers[refusal.key])
 
 
 def make_plan(context: Context, folder: Path) -> Plan:
@@ -190,64 +202,91 @@ def make_plan(context: Context, folder: Path) -> Plan:
     store, layout = context.store, context.layout
     run = load_run(store, context)
     check_meant(context)
-    seen = _Seen(run, {entry.key: entry for entry in all_jobs(store, layout, run)})
-    inputs = [*seen.waiting]
-    for result in finished_results(store, layout, inputs):
+    seen = _Seen(run, KnownEntries(all_jobs(store, layout, run)))
+    for result in finished_results(store, layout, seen.jobs):
         seen.add(result)
-    made = [(output, key) for key in inputs for output in seen.outputs.get(key, ())]
+    made = seen.made
     if run.naming.on_clash == "replace":
-        made = still_stored(context.store_of(run.output.bucket), run.output, made)
-    outputs = [output for output, _ in made]
+        made = _spooled(still_stored(context.store_of(run.output.bucket), run.output, [*made]))
+    outputs = made.as_other(_output_row, _output)
     one_case, one_form = merges(folder, "a", "A"), merges(folder, COMPOSED, DECOMPOSED)
     refused = refusals(outputs, folder, one_case=one_case, one_form=one_form)
-    names = {refusal.key for refusal in refused}
+    if names := {refusal.key for refusal in refused}:
+        outputs = Spooled(_output_row, _output)
+        outputs.extend(output for output, _ in made if output.key not in names)
     return Plan(
-        tuple(output for output in outputs if output.key not in names),
+        made,
+        outputs,
         tuple(refused),
-        succeeded=len(seen.outputs),
+        succeeded=seen.succeeded,
         failed=seen.failed,
-        total=len(inputs),
-        makers={output.key: key for output, key in made},
-        silent=among(run, (seen.silent[key] for key in inputs if key in seen.silent)),
+        total=len(seen.jobs),
+        silent=seen.silent,
         outdated=seen.outdated,
     )
 
 
-@dataclass
+def _output_row(output: Output) -> Row:
+    return output.key, output.size, output.sha256, output.etag, ""
+
+
+def _output(key: str, size: int, sha256: str, etag: str, *_: object) -> Output:
+    return Output(key=key, size=size, sha256=sha256, etag=etag)
+
+
+def _spooled(made: Iterable[Made]) -> Spooled[Made]:
+    rows: Spooled[Made] = Spooled(
+        lambda one: (*_output_row(one[0])[:-1], one[1]), lambda *row: (_output(*row), row[-1])
+    )
+    rows.extend(made)
+    return rows
+
+
 class _Seen:
-    """What is kept of each result once it is read: a whole record takes some kilobytes.
+    """What is kept of each result once it is read: a whole record takes some kilobytes."""
 
-    `waiting` are the jobs whose results have not been read yet.
-    """
-
-    run: Run
-    waiting: dict[str, Entry]
-    outputs: dict[str, tuple[Output, ...]] = field(default_factory=dict)
-    """The outputs of each succeeded job, by its input."""
-    silent: dict[str, Result] = field(default_factory=dict)
-    failed: int = 0
-    outdated: int = 0
+    def __init__(self, run: Run, jobs: KnownEntries) -> None:
+        self.run = run
+        self.jobs = jobs
+        self.succeeded = self.failed = self.outdated = 0
+        self._silent: list[tuple[str, Result]] = []
+        self._silent_count = 0
+        self._made = _spooled(())
 
     def add(self, result: Result) -> None:
-        """Add a result."""
-        entry = self.waiting.pop(result.key, None)
+        """Add the result of a job."""
+        entry = self.jobs.get(result.key)
         if entry is None:
             return
         if result.status != "succeeded":
             self.failed += 1
             return
-        self.outputs[result.key] = result.outputs
+        self.succeeded += 1
         self.outdated += is_outdated(self.run, entry, result)
+        self._made.extend((output, result.key) for output in result.outputs)
         if is_silent(result):
-            self.silent[result.key] = result
+            self._silent_count += 1
+            insort(self._silent, (result.key, result), key=itemgetter(0))
+            del self._silent[SILENT_READ:]
+
+    @property
+    def made(self) -> Spooled[Made]:
+        """All outputs, in the order of the inputs that they were made from."""
+        return self._made.in_order(itemgetter(-1))
+
+    @property
+    def silent(self) -> Silent:
+        """The jobs that succeeded without any output, if that is doubtful."""
+        first = tuple(result for _, result in self._silent)
+        count = self._silent_count
+        return Silent(count, first) if self.run.limits.halt_if_silent else NONE_SILENT
 
 
-def finished_results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> Iterator[Result]:
-    """Read the results of inputs, without logs, in any order."""
-    listed = without_old_merge(store, layout, list_results(store, layout, inputs))
-    places = (layout.result(key) for key in inputs)
-    wanted = {place: listed[place] for place in places if place in listed}
-    return read_listed(store, layout, wanted)
+def finished_results(store: Store, layout: RunLayout, jobs: Iterable[str]) -> Iterator[Result]:
+    """Read the results of jobs, without logs, in any order; those of others may be among them."""
+    splits = map(layout.result, islice(jobs, SPLIT_EVERY, None, SPLIT_EVERY))
+    listing = Listing(layout, list_each(store, layout.results.prefix, splits))
+    return read_listed(store, layout, current_results(store, layout, listing))
 
 
 def told_refusals(refusals: Sequence[Refusal]) -> list[str]:

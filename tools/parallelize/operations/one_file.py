@@ -72,7 +72,7 @@ def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
     The outputs' names start with `key`'s folders, as in a download. Nothing of the run stays in the
     local cloud, which is started if it is not running.
     """
-    item = LocalInput(key, file.resolve(), file.stat().st_size)
+    item = LocalInput(key, str(file.resolve()), file.stat().st_size)
     return _processed(resolved, key, Asked(Found((item,))), out)
 
 
@@ -82,7 +82,7 @@ def process_job(
     """Process one job that is more than a file; `files` are its local files, by their keys."""
     refs = tuple(FileRef(file.key.removeprefix(S3), file.column) for file in job.files)
     found = {
-        key.removeprefix(S3): LocalInput(key.removeprefix(S3), path, path.stat().st_size)
+        key.removeprefix(S3): LocalInput(key.removeprefix(S3), str(path), path.stat().st_size)
         for key, path in files.items()
     }
     here = Listed(columns, (JobSpec(job.name, refs, job.variables),))

@@ -39,6 +39,7 @@ from parallelize.runs.record.ownership import adopt, check_ours, find_run
 from parallelize.runs.record.run_record import drafted, is_renewal, publish
 from parallelize.runs.results import superseded
 from parallelize.setting_types import EMAIL, WEBHOOK
+from parallelize.spool import Table
 from parallelize.units import plural, show_size
 from parallelize_core.errors import MissingError, ServiceError, UsageError
 from parallelize_core.files import files_of
@@ -160,10 +161,9 @@ def prepare(
         copied = changed.copy_same(context, draft.run, same)
         plan = plan.without(_unneeded(context, plan, copied, decision.redo))
         inputs = send_inputs(context, plan)
-        stored = inputs.versions
         stock_bundle.send(context, bundles)
-        correct_manifest(store, context.layout, plan, stored)
-        entries = with_stored(plan.entries, stored)
+        correct_manifest(store, context.layout, plan, inputs)
+        entries = with_stored(plan.entries, inputs)
         total = add_to_manifest(store, context.layout, entries, with_numbers=draft.numbered)
         renewed = publish(store, context, draft) and known is not None
         if renewed:
@@ -193,9 +193,8 @@ def _unneeded(
     context: Context, plan: Plan, copied: Collection[str], redo: Collection[str]
 ) -> set[str]:
     """Return the inputs that need not be sent, because the outputs made from them were copied."""
-    names = {upload.name for upload in plan.uploads}
-    for entry in plan.corrected:
-        names -= {file.key for file in files_of(entry)}
+    corrected = {file.key for entry in plan.corrected for file in files_of(entry)}
+    names = Table(one.name for one in plan.uploads if one.name not in corrected)
     return reuse.unneeded(context, plan.entries, names, copied, redo)
 
 

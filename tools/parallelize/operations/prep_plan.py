@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 
 from parallelize.console import shown, some
 from parallelize.context import Context
 from parallelize.runs.files.twins import twin_remarks
-from parallelize.runs.files.uploads import Outgoing
+from parallelize.runs.files.uploads import Outgoing, spooled_uploads
 from parallelize.runs.inputs.input_files import (
     InputFiles,
     files_of_its_own,
@@ -17,7 +19,7 @@ from parallelize.runs.inputs.input_files import (
 )
 from parallelize.runs.inputs.local_inputs import Found, Refused, told_left_out
 from parallelize.runs.inputs.shared_inputs import Borrowed
-from parallelize.runs.jobs.plan import KnownJobs, check_name
+from parallelize.runs.jobs.plan import KnownEntries, KnownJobs, check_name
 from parallelize.runs.jobs.wanted import Asked, compare
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Now
@@ -29,6 +31,7 @@ from parallelize.runs.record.run_record import (
     no_numbers,
     with_inputs_of,
 )
+from parallelize.spool import Spooled, Table
 from parallelize.units import plural
 from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout
@@ -44,7 +47,7 @@ class Plan:
     """What `prep` will do: send files, add entries to the manifest, renew run.json."""
 
     draft: Draft
-    uploads: tuple[Outgoing, ...]
+    uploads: Iterable[Outgoing]
     entries: Iterable[Entry]
     """All that may be new; those that exist by then are left alone."""
     new: int
@@ -62,13 +65,13 @@ class Plan:
     """A remark about the run whose outputs are the inputs, if it is not finished."""
     others: Sequence[RunLayout] = ()
     """Runs from which outputs of new jobs may be copied."""
-    borrowed: tuple[Borrowed, ...] = ()
+    borrowed: Iterable[Borrowed] = ()
     """Inputs that other runs have sent."""
     moved: tuple[Entry, ...] = ()
     """Jobs of the manifest whose inputs have not changed, but may not stay where it says."""
 
-    @property
-    def sent(self) -> tuple[Outgoing, ...]:
+    @cached_property
+    def sent(self) -> Spooled[Outgoing]:
         """The uploads, one of each content."""
         return distinct(self.uploads)
 
@@ -92,22 +95,22 @@ class Plan:
         taken = tuple(entry for entry in self.corrected if entry.key in redo)
         needed = {file.key for entry in taken for file in files_of(entry)}
         changed = {file.key for entry in kept for file in files_of(entry)} - needed
-        uploads = tuple(upload for upload in self.uploads if upload.name not in changed)
+        uploads = spooled_uploads(one for one in self.uploads if one.name not in changed)
         borrowed = tuple(one for one in self.borrowed if one.version.key not in changed)
         return replace(self, uploads=uploads, borrowed=borrowed, corrected=taken)
 
     def without(self, names: Collection[str]) -> Plan:
         """Return the same without sending these inputs."""
-        uploads = tuple(upload for upload in self.uploads if upload.name not in names)
+        if not names:
+            return self
+        uploads = spooled_uploads(one for one in self.uploads if one.name not in names)
         return replace(self, uploads=uploads)
 
 
-def distinct(uploads: Iterable[Outgoing]) -> tuple[Outgoing, ...]:
+def distinct(uploads: Iterable[Outgoing]) -> Spooled[Outgoing]:
     """Return the first upload of each content; without a checksum, each upload counts."""
-    first: dict[str, Outgoing] = {}
-    for upload in uploads:
-        first.setdefault(upload.sha256 or upload.key, upload)
-    return tuple(first.values())
+    seen = Table()
+    return spooled_uploads(one for one in uploads if seen.add(one.sha256 or one.key))
 
 
 def remarks(plan: Plan) -> Iterator[str]:
@@ -140,46 +143,70 @@ def make_plan(context: Context, store: Store, draft: Draft, asked: Asked) -> Pla
 
 
 def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
-    store, layout = context.store, context.layout
-    known = {entry.key: entry for entry in KnownJobs(store, layout)}
+    known = KnownEntries(KnownJobs(context.store, context.layout))
     others: Sequence[RunLayout] = ()
     if asked.found is None:
         files = remote_files(context)
         others = reuse.find_others(context, draft)
     else:
-        names = {item.key for item in asked.found.inputs}
-        others = reuse.find_others(context, draft) if names - known.keys() else ()
-        files = _here(context, draft, asked.found, known, names if others else known)
-    wanted = files.wanted
-    new = tuple(entry for entry in wanted if entry.key not in known)
-    for entry in new:
-        check_name(entry.key)
-    corrected = tuple(_kept_number(e, known) for e in wanted if _differs(e, known))
+        has_new = any(item.key not in known for item in asked.found.inputs)
+        others = reuse.find_others(context, draft) if has_new else ()
+        files = _here(context, draft, asked.found, known, has_others=bool(others))
+    new = _New(files.wanted, known)
+    count, corrected = 0, list[Entry]()
+    for entry in files.wanted:
+        there = known.get(entry.key)
+        if there is None:
+            count += 1
+            check_name(entry.key)
+        elif there.etag != entry.etag:
+            corrected.append(_kept_number(entry, there))
     moved = files.moved(known) - {entry.key for entry in corrected}
-    twins = twin_remarks([*known, *(entry.key for entry in new)]) if new else []
+    twins = twin_remarks(_Names(known, new)) if count else []
     return Plan(
-        draft, files.uploads, new, len(new), corrected, files.left_out, tuple(twins), files.refused,
-        others=others, unfinished=files.unfinished,
-        borrowed=files.borrowed, moved=tuple(known[key] for key in sorted(moved)),
+        draft, files.uploads, new, count, tuple(corrected), files.left_out, tuple(twins),
+        files.refused, others=others, unfinished=files.unfinished, borrowed=files.borrowed,
+        moved=tuple(filter(None, map(known.get, sorted(moved)))),
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _New:
+    """Those of the wanted jobs that the manifest does not have."""
+
+    wanted: Iterable[Entry]
+    known: KnownEntries
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Go through them from the first."""
+        return (entry for entry in self.wanted if entry.key not in self.known)
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The names of all jobs, as they will be."""
+
+    known: KnownEntries
+    new: _New
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through them from the first."""
+        return chain(self.known, (entry.key for entry in self.new))
+
+
 def _here(
-    context: Context,
-    draft: Draft,
-    found: Found,
-    known: Mapping[str, Entry],
-    compared: Collection[str],
+    context: Context, draft: Draft, found: Found, known: KnownEntries, *, has_others: bool
 ) -> InputFiles:
-    """Compare local files with what was sent; those `compared` need their ETags."""
+    """Compare local files with what was sent.
+
+    Results of other runs, if there are, may be those of former versions, which tell contents by
+    ETags.
+    """
     store, layout = context.store, context.layout
     if draft.run.shares_inputs:
-        names = (item.key for item in found.inputs)
-        there = {name: files_of(known[name])[0] for name in names if name in known}
-        # Results of former versions, which may be copied, tell contents by ETags.
-        etags = bool(set(compared) - known.keys())
-        files = local_files(store, layout, found.inputs, there, etags=etags)
+        files = local_files(store, layout, found.inputs, known.file, etags=has_others)
     else:
+        compared = {item.key for item in found.inputs} if has_others else known
         files = files_of_its_own(store, layout, found.inputs, compared)
     return replace(files, left_out=found.left_out)
 
@@ -197,7 +224,7 @@ def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
         for entry in every
         if entry.key not in keys and any(f.key in shaped.moved for f in files_of(entry))
     )
-    corrected = tuple(_kept_number(entry, known) for entry in plan.changed)
+    corrected = tuple(_kept_number(entry, known[entry.key]) for entry in plan.changed)
     left_out = asked.found.left_out if asked.found else files.left_out
     return Plan(
         draft, files.uploads, plan.entries, plan.new, corrected, left_out,
@@ -211,9 +238,5 @@ def _check_numbers(known: Iterable[Entry]) -> None:
         raise no_numbers(lacking)
 
 
-def _kept_number(entry: Entry, known: Mapping[str, Entry]) -> Entry:
-    return entry.model_copy(update={"number": known[entry.key].number})
-
-
-def _differs(entry: Entry, known: Mapping[str, Entry]) -> bool:
-    return entry.key in known and known[entry.key].etag != entry.etag
+def _kept_number(entry: Entry, there: Entry) -> Entry:
+    return entry.model_copy(update={"number": there.number})

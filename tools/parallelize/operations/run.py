@@ -273,7 +273,7 @@ def _write_joblog(context: Context, snapshot: Snapshot, file: Path) -> bool:
     If the file's place was taken meanwhile, the run's outcome is still reported.
     """
     store, layout = context.store, context.layout
-    entries = all_jobs(store, layout, snapshot.run)
+    entries = list(all_jobs(store, layout, snapshot.run))
     found = read_finished(store, snapshot, (entry.key for entry in entries))
     results = {result.key: result for result in found}
     try:

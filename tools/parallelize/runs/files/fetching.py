@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from parallelize.progress import progress
 from parallelize.runs.files.download_record import RECORD, DownloadRecord
 from parallelize.runs.files.known_contents import KnownContents
 from parallelize.runs.files.twins import folded, folders_of
+from parallelize.spool import Hashes, Spooled
 from parallelize.transfers import ByteBudget, groups, sha256_of
 from parallelize.wire import in_flight
 from parallelize_core import keys
@@ -32,6 +33,9 @@ from parallelize_core.layout import Location
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.result import Output
 from parallelize_core.store import AsyncStore
+
+FOLDERS_KEPT = 10_000
+"""Folders of which it is remembered where they lead."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def refusals(
     """Say which outputs cannot be written below `folder`.
 
     `one_case`: the disk takes `a` and `A` for one name. `one_form`: it takes the two spellings of
-    an accented letter for one.
+    an accented letter for one. The outputs are gone through twice.
     """
 
     def fold(name: str) -> str:
@@ -58,26 +62,49 @@ def refusals(
 
     root = folder.resolve()
 
-    @cache
+    @lru_cache(FOLDERS_KEPT)
     def is_inside(parent: str) -> bool:
         return (root / parent).resolve().is_relative_to(root)
 
-    taken: dict[str, str] = {}
-    refused = []
-    names = sorted({output.key for output in outputs})
-    folders = {fold(parent) for name in names for parent in folders_of(name)}
-    for name in names:
-        twin = taken.setdefault(fold(name), name)
+    refused: dict[str, str] = {}
+    names, folders = Hashes(), Hashes()
+    for output in outputs:
+        name = output.key
+        parent = name.rpartition("/")[0]
+        names.add(fold(name))
+        for folder_of_it in folders_of(name):
+            folders.add(fold(folder_of_it))
         if why := keys.refusal(name):
-            refused.append(Refusal(name, why))
+            refused[name] = why
         elif fold(name) == RECORD:
-            refused.append(Refusal(name, "the record of downloads has this name"))
-        elif not is_inside(name.rpartition("/")[0]):
-            refused.append(Refusal(name, leads_out(folder)))
-        elif twin != name:
-            refused.append(Refusal(name, f"this disk cannot tell it from {escape(twin)}"))
+            refused[name] = "the record of downloads has this name"
+        elif not is_inside(parent):
+            refused[name] = leads_out(folder)
+    doubtful = names.repeated() | names.common(folders)
+    if doubtful:
+        refused = _indistinct(outputs, fold, doubtful) | refused
+    return [Refusal(name, refused[name]) for name in sorted(refused)]
+
+
+def _indistinct(
+    outputs: Iterable[Output], fold: Callable[[str], str], doubtful: set[int]
+) -> dict[str, str]:
+    """Say why of some outputs, the hashes of whose names are doubtful, not all can be written."""
+    names: set[str] = set()
+    folders: set[str] = set()
+    for output in outputs:
+        folds = map(fold, folders_of(output.key))
+        folders.update(folder for folder in folds if hash(folder) in doubtful)
+        if hash(fold(output.key)) in doubtful:
+            names.add(output.key)
+    taken: dict[str, str] = {}
+    refused = {}
+    for name in sorted(names):
+        twin = taken.setdefault(fold(name), name)
+        if twin != name:
+            refused[name] = f"this disk cannot tell it from {escape(twin)}"
         elif fold(name) in folders:
-            refused.append(Refusal(name, "another output needs a folder of this name"))
+            refused[name] = "another output needs a folder of this name"
     return refused
 
 
@@ -145,7 +172,9 @@ class Fetcher:
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _folders: set[Path] = field(default_factory=set)
 
-    async def fetch_all(self, outputs: Sequence[Output]) -> tuple[int, tuple[Refusal, ...]]:
+    async def fetch_all(
+        self, outputs: Spooled[Output] | Sequence[Output]
+    ) -> tuple[int, tuple[Refusal, ...]]:
         """Fetch many at once; return how many were fetched, and what went wrong."""
         if not outputs:
             return 0, ()

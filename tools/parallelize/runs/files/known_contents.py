@@ -46,12 +46,11 @@ class _Stamp:
     changed_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> Self:
-        found = path.stat()
-        values = (
-            found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns,
-        )  # fmt: skip
-        return cls(":".join(map(str, values)), max(found.st_mtime_ns, found.st_ctime_ns))
+    def of(cls, path: Path | str) -> Self:
+        found = os.stat(path)  # noqa: PTH116 - making a Path takes longer than the call
+        modified, changed = found.st_mtime_ns, found.st_ctime_ns
+        text = f"{found.st_dev}:{found.st_ino}:{found.st_size}:{modified}:{changed}"
+        return cls(text, max(modified, changed))
 
 
 class KnownContents:
@@ -61,10 +60,11 @@ class KnownContents:
         self, database: sqlite3.Connection | None, clock_ns: Callable[[], int] = time.time_ns
     ) -> None:
         self._database = database
+        self._folder = Path.cwd()
         self._clock_ns = clock_ns
         self._lock = Lock()
 
-    def find(self, path: Path, *, etag: bool = False) -> Fingerprint | None:
+    def find(self, path: Path | str, *, etag: bool = False) -> Fingerprint | None:
         """Return what a file holds if that is known, with `etag` only if its ETag is known, too.
 
         Raises OSError if the file does not exist.
@@ -78,7 +78,7 @@ class KnownContents:
         """Return what a file holds, and read it if that is not known."""
         return self.find(path) or self.learn(path)
 
-    def learn(self, path: Path, *, etag: bool = False) -> Fingerprint:
+    def learn(self, path: Path | str, *, etag: bool = False) -> Fingerprint:
         """Read a file, and remember what it holds."""
         stamp, now = _Stamp.of(path), self._clock_ns()
         content = fingerprint(path, etag=etag)
@@ -86,18 +86,22 @@ class KnownContents:
             self._keep(path, stamp, now, content)
         return content
 
-    def _keep(self, path: Path, stamp: _Stamp, now: int, content: Fingerprint) -> None:
+    def _keep(self, path: Path | str, stamp: _Stamp, now: int, content: Fingerprint) -> None:
         self._ask(
             "INSERT OR REPLACE INTO contents_1 VALUES (?, ?, ?, ?, ?, ?)",
             path, stamp.text, now, content.size, content.etag, content.sha256,
         )  # fmt: skip
 
-    def _ask(self, statement: str, path: Path, *values: object) -> tuple[str, int, str, str] | None:
+    def _ask(
+        self, statement: str, path: Path | str, *values: object
+    ) -> tuple[str, int, str, str] | None:
         if self._database is None:
             return None
+        # As Path.absolute: what a link or .. leads to may change.
+        place = os.fsencode(os.path.join(self._folder, path))  # noqa: PTH118
         try:
             with self._lock:
-                found = self._database.execute(statement, (os.fsencode(path.absolute()), *values))
+                found = self._database.execute(statement, (place, *values))
                 row: tuple[str, int, str, str] | None = found.fetchone()
         except sqlite3.Error:
             self._database = None  # full, broken, or locked by another command for long

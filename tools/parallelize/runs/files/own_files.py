@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,30 +33,30 @@ class OwnFiles:
     identities: frozenset[Identity] = frozenset()
     home: Path | None = None
     """The project's folder: pages, tables and lists of jobs in it are known by their content."""
-    _written: dict[Path, frozenset[str]] = field(default_factory=dict, compare=False)
+    _written: dict[str, frozenset[str]] = field(default_factory=dict, compare=False)
 
-    def has(self, path: Path, *, is_folder: bool) -> bool:
+    def has(self, path: str, *, is_folder: bool) -> bool:
         """Whether a file or a folder is one of them."""
         if is_folder:
-            return self.is_one(path) or is_download_folder(path)
-        if path.name.endswith(REPORT_END) and is_report(path):
+            return self.is_one(path) or is_download_folder(Path(path))
+        folder, _, name = path.rpartition("/")
+        if name.endswith(REPORT_END) and is_report(Path(path)):
             return True
-        if path.name.startswith(TRANSCRIPT_START) and is_transcript(path):
+        if name.startswith(TRANSCRIPT_START) and is_transcript(Path(path)):
             return True
-        if self.is_one(path) or self._is_written(path):
+        if self.is_one(path) or self._is_written(folder, name):
             return True
-        return path.parent == self.home and tells_of_a_run(path)
+        return folder == str(self.home) and tells_of_a_run(Path(path))
 
-    def is_one(self, path: Path) -> bool:
+    def is_one(self, path: Path | str) -> bool:
         """Whether it is one of those known by their place."""
         return bool(self.identities) and _identity(path) in self.identities
 
-    def _is_written(self, path: Path) -> bool:
+    def _is_written(self, folder: str, name: str) -> bool:
         """Whether a command wrote it; each folder is searched once."""
-        folder = path.parent
         if folder not in self._written:
-            self._written[folder] = names_written(folder)
-        return path.name in self._written[folder] and is_as_written(path)
+            self._written[folder] = names_written(Path(folder))
+        return name in self._written[folder] and is_as_written(Path(folder, name))
 
 
 NOTHING_OWN = OwnFiles()
@@ -120,9 +121,9 @@ def _identities(paths: list[Path]) -> Iterator[Identity]:
             yield identity
 
 
-def _identity(path: Path) -> Identity | None:
+def _identity(path: Path | str) -> Identity | None:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - making a Path takes longer than the call
     except OSError:
         return None
     return found.st_dev, found.st_ino

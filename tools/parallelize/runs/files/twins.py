@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from parallelize.console import shown
+from parallelize.spool import Hashes
 
 _NAMED = 3
 
@@ -46,19 +47,41 @@ NO_TWINS = Twins()
 
 
 def find_twins(names: Iterable[str]) -> Twins:
-    """Return which of the names cannot all be on one disk."""
-    first: dict[str, str] = {}
-    alike = []
+    """Return which of the names cannot all be on one disk; they are gone through twice."""
+    files, folders = Hashes(), Hashes()
+    last = ""
     for name in names:
-        twin = first.setdefault(folded(name), name)
-        if twin != name:
-            alike.append((twin, name))
-    folders = {folded(folder) for name in first.values() for folder in folders_of(name)}
-    return Twins(tuple(alike), tuple(name for fold, name in first.items() if fold in folders))
+        files.add(folded(name))
+        parent = name.rpartition("/")[0]
+        if parent not in {"", last}:
+            for folder in folders_of(name):
+                folders.add(folded(folder))
+            last = parent
+    alike, both = files.repeated(), files.common(folders)
+    return _compared(names, alike, both) if alike or both else NO_TWINS
 
 
-def twin_remarks(keys: Sequence[str]) -> list[str]:
-    """Say which inputs, or their outputs, may have names that some or all disks take for one."""
+def _compared(names: Iterable[str], alike: set[int], both: set[int]) -> Twins:
+    """Compare the names with these hashes: equal ones are rarely anything but equal names."""
+    first: dict[str, str] = {}
+    folders: set[str] = set()
+    pairs = []
+    for name in names:
+        fold = folded(name)
+        if hash(fold) in alike or hash(fold) in both:
+            twin = first.setdefault(fold, name)
+            pairs += [(twin, name)] if twin != name else []
+        if both:
+            folds = map(folded, folders_of(name))
+            folders.update(fold for fold in folds if hash(fold) in both)
+    return Twins(tuple(pairs), tuple(name for fold, name in first.items() if fold in folders))
+
+
+def twin_remarks(keys: Iterable[str]) -> list[str]:
+    """Say which inputs, or their outputs, may have names that some or all disks take for one.
+
+    The keys are gone through several times.
+    """
     twins = find_twins(keys)
     remarks = []
     if twins.alike:
@@ -95,9 +118,13 @@ def told_twins(twins: Twins) -> list[str]:
 
 def _stems_that_are_folders(keys: Iterable[str]) -> list[str]:
     """Return the keys that, without their suffix, are a folder of other keys."""
-    keys = list(keys)
-    folders = {folded(folder) for key in keys for folder in folders_of(key)}
-    return [key for key in keys if folded(str(PurePosixPath(key).with_suffix(""))) in folders]
+    parents = {parent for key in keys if (parent := key.rpartition("/")[0])}
+    folders = {folded(folder) for parent in parents for folder in folders_of(f"{parent}/")}
+    return [key for key in keys if folders and folded(_stem(key)) in folders]
+
+
+def _stem(key: str) -> str:
+    return str(PurePosixPath(key).with_suffix(""))
 
 
 def _pairs(twins: Twins) -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from parallelize.console import shown
 from parallelize.context import Context
+from parallelize.runs.files.known_contents import known_contents
 from parallelize.runs.files.uploads import Outgoing
 from parallelize.runs.inputs.chained import chained_files, is_chained, location
 from parallelize.runs.inputs.input_rules import rules_of
-from parallelize.runs.inputs.local_inputs import LocalInput, Refused
+from parallelize.runs.inputs.local_inputs import Inputs, LocalInput, Refused
 from parallelize.runs.inputs.others_buckets import reading
 from parallelize.runs.inputs.remote_inputs import find_remote, select
 from parallelize.runs.inputs.shared_inputs import (
     Borrowed,
+    KnownFile,
     SharedInputs,
     read_contents,
     shared_files,
 )
+from parallelize.spool import Row, Spooled
 from parallelize.transfers import Fingerprint, holds, in_parallel
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile, files_of
@@ -33,9 +37,9 @@ AUTO = "auto"
 class InputFiles:
     """Files with their versions: `uploads` have to be sent, others may be `borrowed`."""
 
-    wanted: tuple[Entry, ...]
-    borrowed: tuple[Borrowed, ...] = ()
-    uploads: tuple[Outgoing, ...] = ()
+    wanted: Spooled[Entry] | tuple[Entry, ...]
+    borrowed: Spooled[Borrowed] | tuple[Borrowed, ...] = ()
+    uploads: Spooled[Outgoing] | tuple[Outgoing, ...] = ()
     left_out: tuple[str, ...] = ()
     refused: tuple[Refused, ...] = ()
     unfinished: str = ""
@@ -45,10 +49,10 @@ class InputFiles:
         """Return the files by their keys."""
         return {file.key: file for entry in self.wanted for file in files_of(entry)}
 
-    def moved(self, known: Collection[str]) -> set[str]:
+    def moved(self, known: Container[str]) -> set[str]:
         """Return which files of the manifest will no longer be where it says."""
-        names = {one.version.key for one in self.borrowed} | {one.name for one in self.uploads}
-        return names.intersection(known)
+        names = chain((o.version.key for o in self.borrowed), (one.name for one in self.uploads))
+        return {name for name in names if name in known}
 
 
 def remote_location(context: Context) -> Location:
@@ -71,12 +75,7 @@ def remote_files(context: Context) -> InputFiles:
 
 
 def local_files(
-    store: Store,
-    layout: RunLayout,
-    found: Sequence[LocalInput],
-    known: Mapping[str, InputFile],
-    *,
-    etags: bool,
+    store: Store, layout: RunLayout, found: Inputs, known: KnownFile, *, etags: bool
 ) -> InputFiles:
     """Compare files of this machine with those that runs share; `known` are the manifest's.
 
@@ -85,15 +84,20 @@ def local_files(
     if not found:
         return InputFiles(())
     files = shared_files(SharedInputs(store, layout.base), found, known, etags=etags)
-    wanted = (
-        Entry(key=file.key, size=file.size, etag=file.etag, stored=file.stored, sha256=file.sha256)
-        for file in files.versions
-    )
-    return InputFiles(tuple(wanted), files.borrowed, files.uploads)
+    wanted = files.versions.as_other(_entry_row, _entry_of_row)
+    return InputFiles(wanted, files.borrowed, files.uploads)
+
+
+def _entry_row(entry: Entry) -> Row:
+    return entry.key, entry.size, entry.etag, entry.stored, entry.sha256
+
+
+def _entry_of_row(key: str, size: int, etag: str, stored: str, sha256: str) -> Entry:
+    return Entry(key=key, size=size, etag=etag, stored=stored, sha256=sha256)
 
 
 def files_of_its_own(
-    store: Store, layout: RunLayout, found: Sequence[LocalInput], known: Collection[str]
+    store: Store, layout: RunLayout, found: Inputs, known: Container[str]
 ) -> InputFiles:
     """Compare files of this machine with what a run of an earlier version has sent.
 
@@ -102,7 +106,9 @@ def files_of_its_own(
     if not found:
         return InputFiles(())
     there_now = {layout.input.relative(i.key): i for i in store.list(layout.input.prefix)}
-    contents = read_contents(found, {*there_now, *known}, etags=True)
+    compared = [item for item in found if item.key in there_now or item.key in known]
+    with known_contents() as memory:
+        contents = read_contents(memory, compared, etags=True)
     held = _held(store, there_now, contents)
     wanted = tuple(_entry(item, contents.get(item.key), held.get(item.key)) for item in found)
     uploads = tuple(

@@ -13,12 +13,15 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 from parallelize.console import escape, shown
+from parallelize.runs.files.twins import folders_of
 from parallelize.runs.inputs.input_rules import NO_RULES, InputRules
+from parallelize.spool import Spooled
 from parallelize.units import plural
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
@@ -50,7 +53,7 @@ class LocalInput:
     """A local file that will be the input `key`."""
 
     key: str
-    path: Path
+    path: str
     size: int = 0
     """Bytes, when it was found."""
 
@@ -70,11 +73,15 @@ class LeftOut:
     name: str
 
 
+Inputs = Spooled[LocalInput] | Sequence[LocalInput]
+"""Inputs in the order of their keys."""
+
+
 @dataclass(frozen=True)
 class Found:
     """The inputs, and what was left out."""
 
-    inputs: tuple[LocalInput, ...]
+    inputs: Inputs
     left_out: tuple[str, ...] = ()
 
 
@@ -102,17 +109,46 @@ def find_inputs(spec: str, folder: Path, prefix: str, rules: InputRules = NO_RUL
 
     Raises UsageError if there are none, or if some cannot be inputs; it names all of these.
     """
-    found = list(_find(spec, folder, rules))
-    # A list may name a file twice: it is still one input, as in a list of S3 names.
-    candidates = list(dict.fromkeys(item for item in found if isinstance(item, LocalInput)))
-    refused = [item for item in found if isinstance(item, Refused)]
-    left_out = [item.name for item in found if isinstance(item, LeftOut)]
-    refused += _refused(candidates, prefix)
+    refused: list[Refused] = []
+    left_out: list[str] = []
+
+    def candidates() -> Iterator[LocalInput]:
+        for item in _find(spec, folder, rules):
+            if isinstance(item, LeftOut):
+                left_out.append(item.name)
+            elif isinstance(item, Refused):
+                refused.append(item)
+            elif why := keys.refusal(item.key) or _too_long(item.key, prefix):
+                refused.append(Refused(item.key, why))
+            else:
+                yield item
+
+    inputs = _distinct(candidates(), refused)
+    left_out.sort()
     if refused:
-        raise refusal(refused)
-    if not candidates:
+        raise refusal(sorted(refused, key=lambda one: one.name))
+    if not inputs:
         raise no_inputs(spec, left_out, f"looked in {escape(str(folder))}")
-    return Found(tuple(sorted(candidates, key=lambda item: item.key)), tuple(sorted(left_out)))
+    return Found(inputs, tuple(left_out))
+
+
+def _distinct(candidates: Iterable[LocalInput], refused: list[Refused]) -> Spooled[LocalInput]:
+    """Return inputs in the order of their keys; add those that have another's key to `refused`."""
+    found, inputs = spooled_inputs(), spooled_inputs()
+    found.extend(candidates)
+    before = None
+    for item in found.in_order(lambda row: row[0]):
+        if before is None or item.key != before.key:
+            inputs.append(before := item)
+        # A list may name a file twice: it is still one input, as in a list of S3 names.
+        elif item.path != before.path:
+            refused.append(Refused(item.path, f"{before.path} has the same key, {item.key}"))
+    return inputs
+
+
+def spooled_inputs() -> Spooled[LocalInput]:
+    """Return an empty list of inputs."""
+    return Spooled(lambda item: (item.key, item.path, item.size), LocalInput)
 
 
 def local_inputs(
@@ -145,9 +181,9 @@ def refusal(refused: list[Refused]) -> UsageError:
     lines = [f"{shown(item.name, 40)}: {item.why}" for item in refused[:_NAMED]]
     if len(refused) > _NAMED:
         lines.append(f"and {len(refused) - _NAMED:,} more")
-    verb = "cannot be an input" if len(refused) == 1 else "cannot be inputs"
+    what = "an input" if len(refused) == 1 else "inputs"
     return UsageError(
-        f"{plural(len(refused), 'file')} {verb}", "\n".join(lines),
+        f"{plural(len(refused), 'file')} cannot be {what}", "\n".join(lines),
         "rename or remove them, or name the others: --inputs @LIST; nothing was sent",
     )  # fmt: skip
 
@@ -165,7 +201,7 @@ def _find(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
     if root.is_dir():
         return _from_folder(root, rules)
     if root.is_file():
-        return look_at(root.name, root)
+        return iter([look_at(root.name, str(root))])
     if glob.has_magic(spec):
         return _from_glob(spec, folder, rules)
     raise UsageError(
@@ -176,10 +212,7 @@ def _find(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
 
 @dataclass(frozen=True)
 class _Folder:
-    """A folder to look through; `above` are the folders that contain it.
-
-    If the folder is left out, so is everything in it.
-    """
+    """A folder to look through, and the folders above; what is in one `left_out` is left out."""
 
     path: Path
     key: str = ""
@@ -198,35 +231,42 @@ def _from_folder(root: Path, rules: InputRules) -> Iterator[Item]:
             if identity in place.above:
                 yield Refused(place.key.rstrip("/"), "it links to a folder that contains it")
                 continue
-            entries = sorted(os.scandir(place.path), key=lambda entry: entry.name)
+            with os.scandir(place.path) as entries:
+                # A folder may have a million, so they are not sorted here.
+                for entry in entries:
+                    item = _in_folder(place, identity, entry, rules)
+                    if isinstance(item, _Folder):
+                        waiting.append(item)
+                    else:
+                        yield item
         except OSError as error:
             yield Refused(place.key.rstrip("/") or str(root), error.strerror or str(error))
-            continue
-        for entry in entries:
-            key, path = place.key + entry.name, Path(entry.path)
-            if _is_folder(entry):
-                key += "/"
-                left = place.left_out or _is_left_out(rules, key, path)
-                if left and not rules.include:
-                    yield LeftOut(key)
-                elif len(os.fsencode(key)) >= keys.MAX_S3_KEY_BYTES:
-                    yield Refused(key, "it is a folder nested so deeply that S3 takes no key in it")
-                else:
-                    waiting.append(_Folder(path, key, (*place.above, identity), left))
-            elif (place.left_out or _is_left_out(rules, key, path)) and not rules.takes(key):
-                yield LeftOut(key)
-            else:
-                yield from look_at(key, path)
+
+
+def _in_folder(
+    place: _Folder, identity: tuple[int, int], entry: os.DirEntry[str], rules: InputRules
+) -> Item | _Folder:
+    """Return what an entry of a folder is; a folder of its own if that is to be looked through."""
+    key, path = place.key + entry.name, entry.path
+    if not _is_folder(entry):
+        is_left_out = place.left_out or _is_left_out(rules, key, path)
+        return LeftOut(key) if is_left_out and not rules.takes(key) else look_at(key, path)
+    key += "/"
+    left = place.left_out or _is_left_out(rules, key, path)
+    if left and not rules.include:
+        return LeftOut(key)
+    if len(os.fsencode(key)) >= keys.MAX_S3_KEY_BYTES:
+        return Refused(key, "it is a folder nested so deeply that S3 takes no key in it")
+    return _Folder(Path(path), key, (*place.above, identity), left)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
+    with suppress(OSError):  # it is checked again later, and refused with the reason
         return entry.is_dir()
-    except OSError:
-        return False  # it is checked again later, and refused with the reason
+    return False
 
 
-def _is_left_out(rules: InputRules, key: str, path: Path) -> bool:
+def _is_left_out(rules: InputRules, key: str, path: str) -> bool:
     return rules.excludes(key) or rules.own.has(path, is_folder=key.endswith("/"))
 
 
@@ -241,7 +281,7 @@ def _from_glob(pattern: str, folder: Path, rules: InputRules) -> Iterator[Item]:
         if _is_left_out_below(rules, key, folder / fixed) and not rules.takes(key):
             yield LeftOut(key)
         else:
-            yield from look_at(key, path)
+            yield look_at(key, str(path))
 
 
 def _matching(pattern: str, folder: Path) -> list[str]:
@@ -257,9 +297,8 @@ def _matching(pattern: str, folder: Path) -> list[str]:
 
 def _is_left_out_below(rules: InputRules, key: str, root: Path) -> bool:
     """Whether a file, or a folder between it and `root`, is left out."""
-    parts = key.split("/")
-    above = ["/".join(parts[:count]) + "/" for count in range(1, len(parts))]
-    return any(_is_left_out(rules, name, root / name) for name in (*above, key))
+    above = [f"{name}/" for name in folders_of(key)]
+    return any(_is_left_out(rules, name, str(root / name)) for name in (*above, key))
 
 
 def _fixed_part(pattern: str) -> str:
@@ -321,7 +360,7 @@ def _from_list(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
         if rules.leaves_out(key, named=True):
             yield LeftOut(key)
         else:
-            yield from look_at(key, folder / name)
+            yield look_at(key, str(folder / name))
 
 
 def _key_of(name: str, folder: Path) -> str:
@@ -332,34 +371,23 @@ def _key_of(name: str, folder: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
 
-def look_at(key: str, path: Path) -> Iterator[LocalInput | Refused]:
-    """Yield the file at `path`, or the reason that it cannot be an input."""
+def look_at(key: str, path: str) -> LocalInput | Refused:
+    """Return the file at `path`, or the reason that it cannot be an input."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - making a Path takes longer than the call
     except OSError as error:
-        dangling = path.is_symlink() and isinstance(error, FileNotFoundError)
-        yield Refused(key, "it is a broken link" if dangling else error.strerror or str(error))
-        return
+        dangling = Path(path).is_symlink() and isinstance(error, FileNotFoundError)
+        return Refused(key, "it is a broken link" if dangling else error.strerror or str(error))
     why = _unusable(path, found.st_mode)
-    yield Refused(key, why) if why else LocalInput(key, path, found.st_size)
+    return Refused(key, why) if why else LocalInput(key, path, found.st_size)
 
 
-def _unusable(path: Path, mode: int) -> str | None:
+def _unusable(path: str, mode: int) -> str | None:
     if stat.S_ISDIR(mode):
         return "it is a folder; an input is a file"
     if not stat.S_ISREG(mode):
         return "it is not a regular file"
     return None if os.access(path, os.R_OK) else "it cannot be read (Permission denied)"
-
-
-def _refused(candidates: Iterable[LocalInput], prefix: str) -> Iterator[Refused]:
-    seen: dict[str, LocalInput] = {}
-    for item in candidates:
-        twin = seen.setdefault(item.key, item)
-        if why := keys.refusal(item.key) or _too_long(item.key, prefix):
-            yield Refused(item.key, why)
-        elif twin is not item:
-            yield Refused(str(item.path), f"{twin.path} has the same key, {item.key}")
 
 
 def _too_long(key: str, prefix: str) -> str | None:

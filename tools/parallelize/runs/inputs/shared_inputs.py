@@ -17,13 +17,14 @@ import math
 import re
 import secrets
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
-from parallelize.runs.files.known_contents import known_contents
-from parallelize.runs.files.uploads import Outgoing
-from parallelize.runs.inputs.local_inputs import LocalInput
+from parallelize.runs.files.known_contents import KnownContents, known_contents
+from parallelize.runs.files.uploads import Outgoing, outgoing_row, spooled_uploads
+from parallelize.runs.inputs.local_inputs import Inputs, LocalInput
+from parallelize.spool import Row, Spooled, Table, batches
 from parallelize.transfers import Fingerprint, groups, holds, in_parallel
 from parallelize_core.errors import DecodeError
 from parallelize_core.files import CHECKSUM, STORED, InputFile
@@ -39,15 +40,26 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 FEW = 20
 """Up to this many contents are looked up one by one."""
 
+LISTINGS = 4
+"""Lists that are read at the same time; up to eight times as many wait in memory."""
+
 LISTED_CONTENTS = 100_000
 """In one list of contents."""
 
 MAX_LIST_BYTES = 64 * 1024 * 1024
 """Uncompressed; the lists that we write have a tenth of it."""
 
+COMPARED = 1000
+"""Files that are compared at a time."""
+
 _SHA256 = re.compile(CHECKSUM)
 
 _UPLOAD = re.compile(STORED)
+
+
+def as_uploads(row: Row | None) -> list[ObjectInfo]:
+    """Return the uploads in a row of a table that `SharedInputs.find` has made."""
+    return [ObjectInfo(*one) for one in row or ()]
 
 
 @dataclass(frozen=True)
@@ -71,36 +83,38 @@ class SharedInputs:
         """Return a key for an upload of a content; no other upload has it, or ever had it."""
         return self.place.key(sha256, secrets.token_hex(4))
 
-    def find(self, wanted: Collection[str]) -> dict[str, list[ObjectInfo]]:
-        """Return the existing uploads of these contents."""
-        found: dict[str, list[ObjectInfo]] = {}
-        chosen = set(wanted)
-        for item in self._listed(chosen) if chosen else ():
+    def find(self, wanted: Table) -> Table:
+        """Return the existing uploads of these contents: by checksum, what `as_uploads` reads."""
+        found = Table()
+        for item in self._listed(wanted) if wanted else ():
             upload = self.place.relative(item.key)
-            if upload[:64] in chosen and _UPLOAD.fullmatch(upload):
-                found.setdefault(upload[:64], []).append(item)
+            sha256 = upload[:64]
+            if sha256 in wanted and _UPLOAD.fullmatch(upload):
+                others = found.get(sha256) or ()
+                found.put(sha256, (*others, (item.key, item.size, item.etag)))
         return found
 
-    def hold(self, layout: RunLayout, named: Iterable[str], wanted: Collection[str]) -> set[str]:
+    def hold(self, layout: RunLayout, named: Table, wanted: Table) -> Table:
         """Name contents; return the keys of uploads of those `wanted` that will stay."""
         self._name(layout, named)
+        held = Table()
         if not wanted:
-            return set()
+            return held
         # In this order: an upload disappears before its mark.
         doomed = {self.doomed.relative(item.key) for item in self.store.list(self.doomed.prefix)}
-        found = self.find(wanted)
-        keys = (item.key for items in found.values() for item in items)
-        return {key for key in keys if self.place.relative(key) not in doomed}
+        for uploads in self.find(wanted).values():
+            for key, _, _ in uploads:
+                if self.place.relative(key) not in doomed:
+                    held.add(key)
+        return held
 
-    def _name(self, layout: RunLayout, named: Iterable[str]) -> None:
-        every = sorted(set(named))
-        for start in range(0, len(every), LISTED_CONTENTS):
-            some = every[start : start + LISTED_CONTENTS]
+    def _name(self, layout: RunLayout, named: Table) -> None:
+        for some in batches(named, LISTED_CONTENTS):
             body = "".join(f"{sha256}\n" for sha256 in some).encode()
             key = layout.named.key(f"{hashlib.sha256(body).hexdigest()}.gz")
             self.store.put(key, gzip.compress(body, mtime=0))
 
-    def _listed(self, wanted: Collection[str]) -> Iterator[ObjectInfo]:
+    def _listed(self, wanted: Table) -> Iterator[ObjectInfo]:
         """List the uploads of these contents, among others, in as few calls as possible."""
         digits = 64
         if len(wanted) > FEW:
@@ -110,7 +124,8 @@ class SharedInputs:
                 return
             digits = _digits([self.place.relative(item.key) for item in first])
         prefixes = sorted({self.place.key(sha256[:digits]) for sha256 in wanted})
-        for found in in_parallel(lambda prefix: list(self.store.list(prefix)), prefixes):
+        listed = in_parallel(lambda prefix: list(self.store.list(prefix)), prefixes, LISTINGS)
+        for found in listed:
             yield from found
 
 
@@ -153,53 +168,98 @@ class Borrowed:
     file: Outgoing
 
 
-@dataclass(frozen=True)
+KnownFile = Callable[[str], InputFile | None]
+"""Returns a file of a manifest by its key, None if there is none."""
+
+
 class SharedFiles:
     """Files with their versions; `uploads` are those to be sent."""
 
-    versions: tuple[InputFile, ...]
-    borrowed: tuple[Borrowed, ...]
-    uploads: tuple[Outgoing, ...]
+    def __init__(self) -> None:
+        self.versions = Spooled(_version_row, _version)
+        self.borrowed = Spooled(
+            lambda one: (*_version_row(one.version), *outgoing_row(one.file)),
+            lambda *row: Borrowed(_version(*row[:5]), Outgoing(*row[5:])),
+        )
+        self.uploads = spooled_uploads()
+
+
+def _version_row(file: InputFile) -> Row:
+    return file.key, file.size, file.etag, file.stored, file.sha256
+
+
+def _version(key: str, size: int, etag: str, stored: str, sha256: str) -> InputFile:
+    return InputFile(key=key, size=size, etag=etag, stored=stored, sha256=sha256)
 
 
 def shared_files(
-    shared: SharedInputs,
-    found: Sequence[LocalInput],
-    known: Mapping[str, InputFile],
-    *,
-    etags: bool = False,
+    shared: SharedInputs, found: Inputs, known: KnownFile, *, etags: bool = False
 ) -> SharedFiles:
     """Compare local files with the shared ones; `known` are those of the manifest.
 
     Without `etags`, new contents get their ETags only when S3 has them.
     """
-    contents = read_contents(found, {item.key for item in found})
-    there = shared.find({content.sha256 for content in contents.values()})
-    kept = dict(_kept(shared, contents, known, there))
-    judged = {
-        key
-        for key, content in contents.items()
-        if key not in kept and (etags or key in known or content.sha256 in there)
-    }
-    contents |= read_contents(found, judged, etags=True)
-    same = _same(shared, {k: c for k, c in contents.items() if k not in kept}, there)
-    versions, borrowed, uploads = [], [], []
-    for item in found:
-        content = contents[item.key]
+    contents: Spooled[Fingerprint] = Spooled(_content_row, Fingerprint)
+    wanted = Table()
+    with known_contents() as memory:
+        for some in batches(found, COMPARED):
+            read = read_contents(memory, some)
+            contents.extend(read[item.key] for item in some)
+            for content in read.values():
+                wanted.add(content.sha256)
+        comparison = _Comparison(shared, memory, known, shared.find(wanted), etags=etags)
+        for pairs in batches(zip(found, contents, strict=True), COMPARED):
+            comparison.add([item for item, _ in pairs], {item.key: one for item, one in pairs})
+    return comparison.files
+
+
+def _content_row(content: Fingerprint) -> Row:
+    return content.size, content.etag, content.sha256, content.modified_ns
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Some files after the other, compared with the uploads that are `there`."""
+
+    shared: SharedInputs
+    memory: KnownContents
+    known: KnownFile
+    there: Table
+    etags: bool = field(kw_only=True)
+    files: SharedFiles = field(default_factory=SharedFiles)
+
+    def add(self, found: Sequence[LocalInput], contents: Mapping[str, Fingerprint]) -> None:
+        """Compare files, whose contents are given by their keys."""
+        there = {one.sha256: as_uploads(self.there.get(one.sha256)) for one in contents.values()}
+        known = {key: file for key in contents if (file := self.known(key))}
+        kept = dict(_kept(self.shared, contents, known, there))
+        judged = [
+            item
+            for item in found
+            if item.key not in kept
+            and (self.etags or item.key in known or there[contents[item.key].sha256])
+        ]
+        contents = {**contents, **read_contents(self.memory, judged, etags=True)}
+        unkept = {key: content for key, content in contents.items() if key not in kept}
+        same = _same(self.shared, unkept, there)
+        for item in found:
+            if version := kept.get(item.key):
+                self.files.versions.append(version)
+            else:
+                content = contents[item.key]
+                self._add_one(item, content, same.get(content.sha256))
+
+    def _add_one(self, item: LocalInput, content: Fingerprint, same: ObjectInfo | None) -> None:
         file = Outgoing(item.key, item.path, "", content.size, content.sha256)
-        if version := kept.get(item.key):
-            versions.append(version)
-            continue
-        if one := same.get(content.sha256):
-            version = as_version(shared, item.key, one)
-            borrowed.append(Borrowed(version, file))
+        if same:
+            version = as_version(self.shared, item.key, same)
+            self.files.borrowed.append(Borrowed(version, file))
         else:
             version = InputFile(
                 key=item.key, size=content.size, etag=content.etag, sha256=content.sha256
             )
-            uploads.append(file)
-        versions.append(version)
-    return SharedFiles(tuple(versions), tuple(borrowed), tuple(uploads))
+            self.files.uploads.append(file)
+        self.files.versions.append(version)
 
 
 def as_version(shared: SharedInputs, name: str, upload: ObjectInfo) -> InputFile:
@@ -209,21 +269,20 @@ def as_version(shared: SharedInputs, name: str, upload: ObjectInfo) -> InputFile
 
 
 def read_contents(
-    local: Sequence[LocalInput], compared: Collection[str], *, etags: bool = False
+    memory: KnownContents, asked: Sequence[LocalInput], *, etags: bool = False
 ) -> dict[str, Fingerprint]:
-    """Describe the content of the files that are to be `compared`, by their keys.
+    """Describe the content of files, by their keys.
 
     Files that have not been written since they were last read are not read again.
     """
-    asked = [item for item in local if item.key in compared]
-    with known_contents() as known:
-        found = {item.key: known.find(item.path, etag=etags) for item in asked}
-        unread = groups([i for i in asked if found[i.key] is None], lambda item: item.size)
+    found = {item.key: memory.find(item.path, etag=etags) for item in asked}
+    unread = [item for item in asked if found[item.key] is None]
 
-        def learn(some: Sequence[LocalInput]) -> list[tuple[str, Fingerprint]]:
-            return [(item.key, known.learn(item.path, etag=etags)) for item in some]
+    def learn(some: Sequence[LocalInput]) -> list[tuple[str, Fingerprint]]:
+        return [(item.key, memory.learn(item.path, etag=etags)) for item in some]
 
-        for group in in_parallel(learn, unread):
+    if unread:
+        for group in in_parallel(learn, groups(unread, lambda item: item.size)):
             found |= group
     return {key: content for key, content in found.items() if content}
 
@@ -250,7 +309,7 @@ def _same(
     there: Mapping[str, Sequence[ObjectInfo]],
 ) -> dict[str, ObjectInfo]:
     """Return an upload for each content that has one, by checksum."""
-    wanted = {c.sha256: c for c in contents.values() if c.sha256 in there}
+    wanted = {c.sha256: c for c in contents.values() if there[c.sha256]}
 
     def find(content: Fingerprint) -> tuple[str, ObjectInfo | None]:
         uploads = sorted(there[content.sha256], key=lambda item: item.key)

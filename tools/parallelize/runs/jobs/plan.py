@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from parallelize.console import shown
 from parallelize.runs.jobs.spec import Jobs, JobSpec
+from parallelize.spool import Table
 from parallelize.units import plural, show_size
 from parallelize_core.errors import UsageError
-from parallelize_core.files import MAX_JOB_BYTES, InputFile, joint_etag
+from parallelize_core.files import MAX_JOB_BYTES, InputFile, files_of, joint_etag
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import (
     Entry,
@@ -50,9 +51,9 @@ class Entries:
         """Go through them from the first."""
         return (entry_of(job, self.versions) for job in self.jobs)
 
-    def with_versions(self, stored: Versions) -> Entries:
-        """Return the same with what S3 says about some files."""
-        return Entries(self.jobs, {**self.versions, **stored}) if stored else self
+    def renewed(self, renew: Callable[[InputFile], InputFile]) -> Entries:
+        """Return the same with other versions of some files."""
+        return Entries(self.jobs, {key: renew(file) for key, file in self.versions.items()})
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _places(places: list[str]) -> str:
 class KnownJobs:
     """The jobs that the manifest has; asked for in its own order, they are read part by part.
 
-    Asked for in another order, all of them are kept in memory: names and ETags.
+    Asked for in another order, all of them are kept on disk: names and ETags.
     """
 
     def __init__(self, store: Store, layout: RunLayout) -> None:
@@ -163,7 +164,7 @@ class KnownJobs:
         self._parts = list(part_places(store, layout))
         self._corrected = read_corrections(store, layout) if self._parts else {}
         self._in_order: Iterator[Entry] | None = self._read()
-        self._all: dict[str, str] = {}
+        self._all = Table()
 
     @property
     def next_part(self) -> int:
@@ -184,8 +185,10 @@ class KnownJobs:
             if entry.key == key:
                 return entry.etag
             self._in_order = None
-            self._all = {entry.key: entry.etag for entry in self._read()}
-        return self._all.get(key)
+            for entry in self._read():
+                self._all.add(entry.key, (entry.etag,))
+        row = self._all.get(key)
+        return row[0] if row else None
 
     def __iter__(self) -> Iterator[Entry]:
         """Go through all jobs, each as it was last corrected."""
@@ -195,6 +198,35 @@ class KnownJobs:
         for number, place in self._parts:
             where = f"s3://{self._store.bucket}/{place}"
             yield from read_part(number, self._store.get(place), where, self._corrected).entries
+
+
+class KnownEntries:
+    """The lines of a manifest by the names of their jobs, on disk if they are many."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._lines = Table()
+        for entry in entries:
+            self._lines.put(entry.key, (entry.model_dump_json(exclude_defaults=True),))
+
+    def get(self, name: str) -> Entry | None:
+        """Return the line of a job, None if there is none."""
+        row = self._lines.get(name)
+        return Entry.model_validate_json(row[0]) if row else None
+
+    def file(self, key: str) -> InputFile | None:
+        """Return the file of a plain job, None if there is none."""
+        entry = self.get(key)
+        return files_of(entry)[0] if entry else None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names."""
+        return iter(self._lines)
 
 
 def write_parts(

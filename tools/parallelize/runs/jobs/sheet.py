@@ -344,7 +344,7 @@ class _Finder:
     def _look_at(self, about: _Seen, number: int, cell: str) -> None:
         about.only_names &= bool(_LOOKS_LIKE_A_FILE.fullmatch(cell))
         path = Path(os.path.normpath(self.folder / os.path.expanduser(cell)))  # noqa: PTH111
-        item = next(look_at(_key(path, self.folder), path))
+        item = look_at(_key(path, self.folder), str(path))
         if isinstance(item, Refused):
             about.miss(number, cell, item.why)
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from parallelize.console import escape
@@ -126,7 +126,7 @@ def read_jobs(context: Context) -> Rows:
     return Rows(_times(context, rows), Found(tuple(sorted(files.values(), key=_key))))
 
 
-def group(context: Context, files: Sequence[Sized], sent: Sent) -> Grouped:
+def group(context: Context, files: Iterable[Sized], sent: Sent) -> Grouped:
     """Return the jobs for files; files that were `sent` already stay in their packs."""
     run = context.settings.run
     if run.group is None:

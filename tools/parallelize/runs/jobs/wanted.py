@@ -108,7 +108,7 @@ def _compared(
     store, layout = context.store, context.layout
     if shares:
         known = manifest.files if mine else {}
-        return local_files(store, layout, mine, known, etags=read_all)
+        return local_files(store, layout, mine, known.get, etags=read_all)
     named = {item.key for item in mine} if read_all else manifest.files if mine else ()
     return files_of_its_own(store, layout, mine, named)
 

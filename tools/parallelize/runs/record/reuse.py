@@ -19,6 +19,7 @@ from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.record.ownership import find_run
 from parallelize.runs.record.run_record import Draft
 from parallelize.runs.results.results import list_results, read_listed, read_result
+from parallelize.spool import Table
 from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.clock import utc_now
@@ -192,7 +193,7 @@ def _result(context: Context, run: Run, found: Found, outputs: tuple[Output, ...
 def unneeded(
     context: Context,
     entries: Iterable[Entry],
-    names: Collection[str],
+    names: Table,
     copied: Collection[str],
     redo: Collection[str],
 ) -> set[str]:
@@ -211,7 +212,7 @@ def unneeded(
     return {name for _, name in users} - needed
 
 
-def _users(entries: Iterable[Entry], names: Collection[str]) -> set[tuple[str, str]]:
+def _users(entries: Iterable[Entry], names: Table) -> set[tuple[str, str]]:
     """Return the jobs that use some of the inputs, with each such input."""
     return {(entry.key, f.key) for entry in entries for f in files_of(entry) if f.key in names}
 

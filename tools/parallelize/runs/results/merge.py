@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from itertools import chain
 
-from parallelize.runs.results.results import read_result
+from parallelize.runs.results.results import listed_table, read_result
 from parallelize.runs.results.versions import Versions, with_one
+from parallelize.spool import Table
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_entries
 from parallelize_core.merge import MERGE, ResultsDigest, digest_of, is_current, read_record
@@ -82,13 +83,24 @@ def without_old_merge(
 ) -> Mapping[str, str]:
     """Return the results of a listing, without an outdated result of the merge."""
     place = layout.result(MERGE)
-    if place not in listed:
-        return listed
-    result = read_result(store, layout, MERGE)
-    digest = digest_of(layout, listed.items())
-    if result and is_current(result, read_record(store, layout), digest):
+    if place not in listed or _is_current(store, layout, digest_of(layout, listed.items())):
         return listed
     return {key: etag for key, etag in listed.items() if key != place}
+
+
+def current_results(store: Store, layout: RunLayout, listing: Listing) -> Table:
+    """Return a listing as `read_listed` takes it, without an outdated result of the merge."""
+    found = listed_table(listing)
+    merged = listing.merged
+    if merged and _is_current(store, layout, listing.digest):
+        found.add(merged.key, (merged.etag,))
+    return found
+
+
+def _is_current(store: Store, layout: RunLayout, digest: str) -> bool:
+    """Whether the result of the merge is over the results with this digest."""
+    result = read_result(store, layout, MERGE)
+    return result is not None and is_current(result, read_record(store, layout), digest)
 
 
 def merge_of(run: Run, layout: RunLayout, results: Versions, *, failed: bool) -> Merge:
@@ -100,9 +112,10 @@ def merge_of(run: Run, layout: RunLayout, results: Versions, *, failed: bool) ->
     return Merge.WAITS if failed and not run.then.partial else Merge.TO_COME
 
 
-def all_jobs(store: Store, layout: RunLayout, run: Run) -> list[Entry]:
-    """Return the jobs of the manifest, then the merge, if it was put on the queue."""
-    return [*read_entries(store, layout), *merge_entry(store, layout, run)]
+def all_jobs(store: Store, layout: RunLayout, run: Run) -> Iterator[Entry]:
+    """Go through the jobs of the manifest, then the merge, if it was put on the queue."""
+    yield from read_entries(store, layout)
+    yield from merge_entry(store, layout, run)
 
 
 def read_sizes(store: Store, layout: RunLayout, run: Run) -> dict[str, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from parallelize.bulk import get_each, list_each
+from parallelize.spool import Table
 from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError
@@ -20,7 +21,16 @@ SPLIT_EVERY = 10_000
 """Results in a stretch of a listing: ten of S3's pages."""
 
 SINGLE_READS = 2000
-"""Up to this many results are read one by one, which takes about a second."""
+"""Up to this many results are read one by one if there are many segments: in about a second."""
+
+READS_OF_A_SEGMENT = 50
+"""Reading a segment takes as long as reading so many results one by one."""
+
+SEGMENTS_AT_ONCE = 8
+"""Segments that are read at a time; each may have a thousand results and more."""
+
+SELECTED = 100_000
+"""Of more results than this, all lines of segments are decoded, for most will be wanted."""
 
 
 def read_result(store: Store, layout: RunLayout, key: str) -> Result | None:
@@ -68,32 +78,46 @@ def list_results(store: Store, layout: RunLayout, inputs: Sequence[str] = ()) ->
     return {item.key: item.etag for item in list_each(store, layout.results.prefix, splits)}
 
 
-def read_listed(store: Store, layout: RunLayout, listed: Mapping[str, str]) -> Iterator[Result]:
+def listed_table(listed: Iterable[tuple[str, str]]) -> Table:
+    """Return the S3 keys of results and their ETags as a table, which may be on disk."""
+    table = Table()
+    for place, etag in listed:
+        table.add(place, (etag,))
+    return table
+
+
+def read_listed(
+    store: Store, layout: RunLayout, listed: Mapping[str, str] | Table
+) -> Iterator[Result]:
     """Read results that a listing names by their S3 keys and ETags, without their logs.
 
     Many come from segments; the others are read one by one. A result that is gone meanwhile is left
-    out; one that has changed is read as it was listed, or as it is now.
+    out; one that has changed is read as it was listed, or as it is now. A table is used up.
     """
-    missing = dict(listed)
-    if len(missing) > SINGLE_READS:
-        for etag, result in _from_segments(store, layout, {*missing.values()}):
-            place = layout.result(result.key)
-            if missing.get(place) == etag:
-                del missing[place]
-                yield result
+    missing = listed if isinstance(listed, Table) else listed_table(listed.items())
+    for etag, result in _from_segments(store, layout, missing):
+        place = layout.result(result.key)
+        if missing.get(place) == (etag,):
+            missing.remove(place)
+            yield result
     for place, body in get_each(store, missing):
         if body is not None:
-            yield decode_result(layout, place, body).model_copy(update={"log": ""})
+            result = decode_result(layout, place, body)
+            yield result.model_copy(update={"log": ""}) if result.log else result
 
 
-def _from_segments(
-    store: Store, layout: RunLayout, etags: set[str]
-) -> Iterator[tuple[str, Result]]:
-    """Read the versions with these ETags from segments; a broken segment has none."""
-    places = (item.key for item in store.list(layout.segments.prefix))
-    for _, body in get_each(store, [*places]):
+def _from_segments(store: Store, layout: RunLayout, missing: Table) -> Iterator[tuple[str, Result]]:
+    """Read versions from segments if that is quicker; a broken segment has none."""
+    if len(missing) <= READS_OF_A_SEGMENT:
+        return
+    places = [item.key for item in store.list(layout.segments.prefix)]
+    if len(missing) <= min(SINGLE_READS, READS_OF_A_SEGMENT * len(places)):
+        return
+    few = len(missing) <= SELECTED
+    wanted = {etag for (etag,) in missing.values()} if few else None
+    for _, body in get_each(store, places, SEGMENTS_AT_ONCE):
         with suppress(DecodeError):
-            yield from read_segment(body or b"", etags)
+            yield from read_segment(body or b"", wanted)
 
 
 def marked_failed(store: Store, layout: RunLayout) -> list[str]:

@@ -172,7 +172,7 @@ class Reader:
         place = self._layout.output
         if run.output != place or len(results) > MOST_NAMED:
             return NO_TWINS
-        return find_twins(place.relative(item.key) for item in self._store.list(place.prefix))
+        return find_twins([place.relative(item.key) for item in self._store.list(place.prefix)])
 
 
 def _infos(results: Versions, places: Iterable[str]) -> Iterator[ObjectInfo]:

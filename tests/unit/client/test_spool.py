@@ -1,0 +1,204 @@
+"""Lists and tables on disk are the lists and tables that they stand for."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parallelize import spool
+from parallelize.operations.download import _output, _output_row
+from parallelize.operations.prep_plan import distinct
+from parallelize.runs.files.fetching import refusals
+from parallelize.runs.inputs import shared_inputs
+from parallelize.runs.inputs.local_inputs import find_inputs
+from parallelize.runs.inputs.shared_inputs import SharedInputs, shared_files
+from parallelize.runs.results.results import listed_table, read_listed
+from parallelize.spool import BATCH, FEW_ROWS, SORTED_ROWS, Hashes, Row, Spooled, Table
+from parallelize_core.errors import UsageError
+from parallelize_core.layout import Location, RunLayout
+from parallelize_core.result import Output, Result
+from parallelize_core.testing import InMemoryStore
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "parallelize"
+
+
+def numbers(count: int) -> Spooled[Row]:
+    """As in the order of a folder: neither sorted nor alike twice."""
+    rows: Spooled[Row] = Spooled(lambda row: row, lambda *row: row)
+    rows.extend((f"{number * 7919 % count:07}", number) for number in range(count))
+    return rows
+
+
+@pytest.mark.parametrize("count", [0, 1, BATCH - 1, BATCH, BATCH + 1, 2 * SORTED_ROWS + 1])
+def test_a_list_is_gone_through_in_its_order_and_in_that_of_a_key(count: int) -> None:
+    rows = numbers(count)
+    expected = [(f"{number * 7919 % count:07}", number) for number in range(count)]
+    assert len(rows) == count
+    assert list(rows) == expected
+    assert list(rows.in_order(lambda row: row[0])) == sorted(expected)
+
+
+def test_two_can_go_through_a_list_at_the_same_time() -> None:
+    rows = numbers(5 * BATCH)
+    assert all(one == other for one, other in zip(rows, rows, strict=True))
+
+
+def test_equal_items_keep_their_order() -> None:
+    rows = numbers(3 * SORTED_ROWS).in_order(lambda row: row[0][-1])
+    kept = [number for text, number in rows if text.endswith("0")]
+    assert kept == sorted(kept)
+
+
+KEYS = st.sampled_from(["", "a", "b", "\u00e9", "\ud800", "z/\U0001f600"])
+STEPS = st.lists(st.tuples(st.sampled_from(["add", "put", "remove"]), KEYS, st.integers(0, 9)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(STEPS, st.booleans())
+def test_a_table_has_the_last_row_of_each_text(
+    steps: list[tuple[str, str, int]], on_disk: bool
+) -> None:
+    table, expected = Table(), dict[str, Row]()
+    if on_disk:
+        table._move_to_disk()
+    for step, key, number in steps:
+        if step == "add":
+            assert table.add(key, (number,)) == (key not in expected)
+            expected.setdefault(key, (number,))
+        elif step == "put":
+            table.put(key, (number,))
+            expected[key] = (number,)
+        elif key in expected:
+            table.remove(key)
+            del expected[key]
+    assert list(table.items()) == sorted(expected.items())
+    assert len(table) == len(expected)
+    assert all(table.get(key) == row and key in table for key, row in expected.items())
+    assert "nowhere" not in table
+
+
+def test_a_large_table_is_on_disk_and_leaves_no_file_there(cache: Path) -> None:
+    table = Table(str(number) for number in range(FEW_ROWS + 1))
+    rows = numbers(10 * BATCH)
+    # The list itself is open while it is made.
+    links = [link for link in list(Path("/proc/self/fd").iterdir()) if link.is_symlink()]
+    opened = [str(link.readlink()) for link in links]
+    assert len([name for name in opened if name.startswith(str(cache))]) == 2
+    assert list(cache.iterdir()) == []
+    assert len(table) == len(set(table)) == FEW_ROWS + 1
+    assert len(rows) == 10 * BATCH
+
+
+def test_a_disk_without_room_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table()
+    table._move_to_disk()
+    assert table._database is not None
+    table._database.execute("PRAGMA max_page_count = 2")
+    with pytest.raises(UsageError, match="cannot be written") as caught:
+        table.put("a", ("x" * 100_000,))
+    assert "full" in (caught.value.why or "")
+    assert "XDG_CACHE_HOME" in (caught.value.fix or "")
+
+
+@given(st.sets(st.text(max_size=3)), st.lists(st.text(max_size=3)))
+def test_hashes_tell_which_texts_may_be_there_twice(some: set[str], others: list[str]) -> None:
+    one, other = Hashes(), Hashes()
+    for text in some:
+        one.add(text)
+    for text in others:
+        other.add(text)
+    assert not one.repeated()
+    assert {hash(text) for text in others if others.count(text) > 1} == other.repeated()
+    assert {hash(text) for text in some.intersection(others)} == one.common(other)
+
+
+def test_only_the_parts_of_a_file_are_in_memory() -> None:
+    rows = numbers(20 * BATCH)
+    assert len(rows._rows._last) <= spool.BATCH
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is small enough for memory is smaller here, so that a few files are many."""
+    for module, name in ((spool, "SORTED_ROWS"), (spool, "FEW_ROWS"), (shared_inputs, "COMPARED")):
+        monkeypatch.setattr(module, name, 100)
+
+
+def kept_bytes(do: Callable[[], object]) -> int:
+    """Return how much memory the result of a function takes."""
+    tracemalloc.start()
+    try:
+        kept = do()
+        gc.collect()
+        assert kept
+        return tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+
+def kept_by_each(few: Callable[[], object], many: Callable[[], object], more: int) -> float:
+    """Return how many bytes each of so many `more` things takes."""
+    many()  # what is imported and cached by then, such as parts of paths, is not counted
+    return (kept_bytes(many) - kept_bytes(few)) / more
+
+
+def prepared(folder: Path) -> object:
+    """Compare the files of a folder with those in S3, as `prep` does."""
+    found = find_inputs(str(folder), folder, "")
+    shared = SharedInputs(InMemoryStore(), Location("bucket"))
+    files = shared_files(shared, found.inputs, {}.get)
+    chosen = distinct(files.uploads)
+    table = Table(one.sha256 for one in chosen)
+    assert len(found.inputs) == len(files.versions) == len(chosen) == len(table)
+    return found, files, chosen, table
+
+
+@pytest.mark.usefixtures("small")
+def test_a_file_to_send_takes_hardly_any_memory(tmp_path: Path) -> None:
+    for name, count in (("few", 600), ("many", 2600)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / f"{number:05}").write_text(str(number))
+    each = kept_by_each(
+        lambda: prepared(tmp_path / "few"), lambda: prepared(tmp_path / "many"), 2000
+    )
+    assert each < 100
+
+
+def planned(store: InMemoryStore, layout: RunLayout, folder: Path) -> object:
+    """Read the results of a run, and plan the download of their outputs."""
+    listing = listed_table((item.key, item.etag) for item in store.list(layout.results.prefix))
+    outputs = Spooled(_output_row, _output)
+    for result in read_listed(store, layout, listing):
+        outputs.extend(result.outputs)
+    assert not refusals(outputs, folder, one_case=True)
+    return listing, outputs
+
+
+@pytest.mark.usefixtures("small")
+def test_an_output_to_fetch_takes_hardly_any_memory(tmp_path: Path) -> None:
+    store = InMemoryStore()
+    layouts = {count: RunLayout(Location("bucket"), f"run{count}") for count in (600, 2600)}
+    for count, layout in layouts.items():
+        for number in range(count):
+            output = Output(key=f"{number:05}", size=1, sha256="0" * 64, etag="e")
+            made = Result(
+                run=layout.run, key=output.key, attempt=1, worker="w", started_at="",
+                finished_at="", status="succeeded", outputs=(output,),
+            )  # fmt: skip
+            store.put(layout.result(made.key), made.encode())
+    few, many = layouts.values()
+    each = kept_by_each(
+        lambda: planned(store, few, tmp_path), lambda: planned(store, many, tmp_path), 2000
+    )
+    assert each < 100
