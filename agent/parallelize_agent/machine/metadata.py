@@ -38,10 +38,14 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Metadata:
-    """Reads from the metadata service; keeps a session token and renews it when refused."""
+    """Reads from the metadata service; keeps a session token and renews it when refused.
 
-    def __init__(self, endpoint: str) -> None:
+    Between two tries it waits for at most `max_pause_seconds`.
+    """
+
+    def __init__(self, endpoint: str, max_pause_seconds: float = 5) -> None:
         self._endpoint = endpoint.rstrip("/")
+        self._max_pause_seconds = max_pause_seconds
         self._token: str | None = None
 
     @classmethod
@@ -65,7 +69,7 @@ class Metadata:
         patiently = Retrying(
             retry=retry_if_exception_type(_UnreadyError),
             stop=stop_after_attempt(8),
-            wait=wait_random_exponential(multiplier=0.2, max=5),
+            wait=wait_random_exponential(multiplier=0.2, max=self._max_pause_seconds),
             reraise=True,
         )
         return patiently(self._get, path)
