@@ -31,7 +31,7 @@ from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
 from parallelize_agent.process.command import Command, Ending, Execution, Outcome
 from parallelize_agent.process.isolation import Container, Shared
-from parallelize_agent.process.read_only import ReadOnlyFolder, stay_inside
+from parallelize_agent.process.read_only import ReadOnlyFolder
 from parallelize_agent.process.short_turns import take_short_turns
 from parallelize_agent.process.world import World
 from parallelize_core import for_commands
@@ -65,7 +65,7 @@ class Execute:
         self._cgroups = cgroups
         self._equipment = equipment
         self._serving = Serving(scratch, cgroups)
-        self._threads = SlotThreads(slots, _begin_thread)
+        self._threads = SlotThreads(slots, take_short_turns)
 
     async def __call__(self, job: Job, staged: Staged) -> Ran | Decision:
         """Run a job's command in its slots; it ends early if the job is stopped."""
@@ -272,11 +272,6 @@ class Execute:
             )
         except OutputError as error:
             return error
-
-
-def _begin_thread() -> None:
-    take_short_turns()
-    stay_inside()
 
 
 def _given(staged: Staged) -> Given:
