@@ -268,7 +268,8 @@ def configure_log(worker: str, copy: CloudLog | None = None) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # One write a line, even where Python does not buffer.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
 
 

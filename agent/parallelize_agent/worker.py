@@ -111,6 +111,8 @@ class Worker:
         self._left = False
         self._draining_since: float | None = None
         self._told = WorkerState.STARTING
+        # Bound once: otherwise structlog makes a logger for each job.
+        self._log = log.bind()
 
     async def run(self) -> ShutdownReason:
         """Work until there is a reason to shut down; do so, and return the reason."""
@@ -276,7 +278,7 @@ class Worker:
         self._counts = counted(self._counts, job.key, outcome, decision)
         if outcome:
             self.knowledge.note(job.received.message.size, outcome)
-        log.info(
+        self._log.info(
             "job settled",
             key=job.key,
             attempt=job.received.message.attempt,

@@ -29,7 +29,7 @@ class Rates(BaseModel):
     one request, and for a GB of log.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     address_hour: float = Field(default=0, ge=0)
     disk_hour: float = Field(default=0, ge=0)

@@ -28,7 +28,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-v
 class DrainSettings(BaseModel):
     """When an agent decides that the run is over; SQS's counts need a minute to settle."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     samples: int = Field(default=4, ge=1)
     interval_seconds: float = Field(default=20, ge=0)
@@ -41,7 +41,7 @@ class SteadyStart(BaseModel):
     A machine that has to be started first is worth it for jobs that take `job_seconds` and more.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     workers: int = Field(ge=1)
     job_seconds: float = Field(ge=0)
@@ -75,7 +75,7 @@ class AgentConfig(BaseModel):
     here and not in S3 because the person who sets a machine's user data controls it anyway.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     WHOSE: ClassVar[tuple[str, ...]] = (
         "run", "stack", "bucket", "prefix", "region", "queue_url", "dead_letter_queue_url", "lane",
@@ -109,7 +109,7 @@ class AgentConfig(BaseModel):
     notice_poll_seconds: float = Field(default=5, gt=0)
     interruption_margin_seconds: float = Field(default=25, ge=0)
     stop_grace_seconds: float = Field(default=90, ge=0)
-    drain: DrainSettings = DrainSettings()
+    drain: DrainSettings = Field(default_factory=DrainSettings)
     max_outage_seconds: float = Field(default=30 * 60, gt=0)
     max_idle_seconds: float = Field(default=30 * 60, gt=0)
     max_runtime_seconds: float | None = Field(default=None, gt=0)

@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, Field
@@ -107,11 +108,13 @@ def files_of(job: Shaped) -> tuple[InputFile, ...]:
     """Return the files of a job: a plain one is named after its only file."""
     if job.files is not None:
         return job.files
-    return (
-        InputFile(
-            key=job.key, size=job.size, etag=job.etag, stored=job.stored, sha256=job.sha256
-        ),
-    )  # fmt: skip
+    return (_file_of_plain(job.key, job.size, job.etag, job.stored, job.sha256),)
+
+
+@lru_cache(maxsize=256)
+def _file_of_plain(key: str, size: int, etag: str, stored: str, sha256: str) -> InputFile:
+    """Return a plain job's file; a worker wants it before the job and after."""
+    return InputFile(key=key, size=size, etag=etag, stored=stored, sha256=sha256)
 
 
 def is_same_content(one: InputFile, other: InputFile) -> bool:

@@ -73,7 +73,7 @@ class MemoryUse(Contract):
     promised: int = 0
     expected: int = 0
     slots: int = 0
-    peaks: MemoryPeaks = MemoryPeaks()
+    peaks: MemoryPeaks = Field(default_factory=MemoryPeaks)
 
 
 class GpuUse(Contract):

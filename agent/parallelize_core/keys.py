@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from urllib.parse import quote
 
 MAX_S3_KEY_BYTES = 1024
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
@@ -20,6 +21,9 @@ _REFUSED_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 """
+
+_UNRESERVED = re.compile(r"[\w.~/-]*", re.ASCII)
+"""What stays as it is in a URL: https://www.rfc-editor.org/rfc/rfc3986#section-2.3"""
 
 _NAMES = {"\n": "newline", "\r": "carriage return", "\t": "tab"}
 
@@ -56,6 +60,12 @@ def _part_refusal(parts: list[str]) -> str | None:
     if "." in parts or ".." in parts:
         return 'it has a part "." or "..", which could lead out of its folder'
     return None
+
+
+def quoted(text: str) -> str:
+    """Return a key percent-encoded as S3 and URLs have it, its slashes unchanged."""
+    # Most keys need no encoding, and `quote` takes as long as the rest of a signature.
+    return text if _UNRESERVED.fullmatch(text) else quote(text, safe="/")
 
 
 def shorten(key: str, limit: int = MAX_S3_KEY_BYTES) -> str:

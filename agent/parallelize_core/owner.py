@@ -7,7 +7,7 @@ their input.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from parallelize_core import keys
 from parallelize_core.layout import RunLayout
@@ -21,12 +21,12 @@ MAX_OWNER_BYTES = 900
 
 def owner_mark(key: str) -> str:
     """Return what an output's metadata says of its input, unique for each input."""
-    return keys.shorten(quote(key, safe="/"), MAX_OWNER_BYTES)
+    return keys.shorten(keys.quoted(key), MAX_OWNER_BYTES)
 
 
 def run_mark(layout: RunLayout) -> str:
     """Return what an output's metadata says of its run: its location in S3."""
-    return quote(f"{layout.root.bucket}/{layout.root.prefix}", safe="/")
+    return keys.quoted(f"{layout.root.bucket}/{layout.root.prefix}")
 
 
 def other_run(metadata: Mapping[str, str], layout: RunLayout) -> str:

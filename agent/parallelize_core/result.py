@@ -74,7 +74,7 @@ class Attempt(Record):
     cause: Cause | None = None
     message: str = ""
     exit_code: int | None = None
-    usage: Usage = Usage()
+    usage: Usage = Field(default_factory=Usage)
     stderr_tail: str = ""
     log: str = ""
     log_key: str | None = None

@@ -173,11 +173,11 @@ class Run(Record):
     setup: Setup | None = None
     input: Location
     output: Location
-    naming: OutputNaming = OutputNaming()
+    naming: OutputNaming = Field(default_factory=OutputNaming)
     serve: Serve | None = None
     then: Then | None = None
-    limits: Limits = Limits()
-    checkpoints: Checkpointing = Checkpointing()
+    limits: Limits = Field(default_factory=Limits)
+    checkpoints: Checkpointing = Field(default_factory=Checkpointing)
     created_at: IsoTime
     paused: str = ""
     forgiven: int = Field(default=0, ge=0)

@@ -173,7 +173,7 @@ def _unused(*_: Any) -> Any:
 
 def _output(path: Path, name: str) -> OutputFile:
     content = path.read_bytes()
-    return OutputFile(path, name, len(content), hashlib.sha256(content).hexdigest(), content)
+    return OutputFile(str(path), name, len(content), hashlib.sha256(content).hexdigest(), content)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import structlog
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from parallelize_agent.gpu.allotment import Gpu, variables
 from parallelize_core.errors import UsageError
@@ -34,31 +34,36 @@ _FIX = (
 )
 
 
-class _Node(BaseModel):
+class _Told(BaseModel):
+    # Few machines have a GPU, and building these takes two milliseconds of a start.
+    model_config = ConfigDict(defer_build=True)
+
+
+class _Node(_Told):
     path: str
     host: str = Field(default="", alias="hostPath")
 
 
-class _Mount(BaseModel):
+class _Mount(_Told):
     host: str = Field(alias="hostPath")
     place: str = Field(alias="containerPath")
 
 
-class _Edits(BaseModel):
+class _Edits(_Told):
     env: tuple[str, ...] | None = None
     nodes: tuple[_Node, ...] | None = Field(default=None, alias="deviceNodes")
     mounts: tuple[_Mount, ...] | None = None
 
 
-class _Device(BaseModel):
+class _Device(_Told):
     name: str
-    edits: _Edits = Field(default=_Edits(), alias="containerEdits")
+    edits: _Edits = Field(default_factory=_Edits, alias="containerEdits")
 
 
-class _Spec(BaseModel):
+class _Spec(_Told):
     kind: str
     devices: tuple[_Device, ...] = ()
-    edits: _Edits = Field(default=_Edits(), alias="containerEdits")
+    edits: _Edits = Field(default_factory=_Edits, alias="containerEdits")
 
 
 @dataclass(frozen=True)

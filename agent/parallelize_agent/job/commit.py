@@ -229,7 +229,7 @@ class Commit:
     ) -> str | None:
         if file.content is not None:
             return await self.outputs.put(key, file.content, condition, metadata)
-        path = file.path.resolve(strict=True)
+        path = os.path.realpath(file.path, strict=True)
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with io.FileIO(descriptor, "rb") as opened:
             return await self.outputs.put_file(key, opened, condition, metadata)

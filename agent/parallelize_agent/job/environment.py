@@ -151,6 +151,8 @@ class Environments:
         self._preparer = preparer
         self._files = files
         self._ready: dict[tuple[str, str, str], Path] = {}
+        self._latest: tuple[Run, Path] | None = None
+        """The record of the run that was asked for last, and its folder."""
         self._boot_id = host.boot_id() if boot_id is None else boot_id
         self._lock = threading.Lock()
         self._unpacked: set[Path] = set()
@@ -181,9 +183,12 @@ class Environments:
         environment = run.environment
         if environment is None:
             return None
+        if self._latest and self._latest[0] is run:
+            return self._latest[1]
         wanted = (identity(run), environment.prefix, run.command[0])
         if wanted not in self._ready:
             self._ready[wanted] = await self._in_thread(self._provide, run, environment, container)
+        self._latest = run, self._ready[wanted]
         return self._ready[wanted]
 
     def stop(self) -> None:

@@ -10,8 +10,8 @@ import asyncio
 import os
 import shutil
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from io import FileIO
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_
 from parallelize_agent.job.preparation import command_line, passed_on
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
 from parallelize_agent.job.serving import Serving
+from parallelize_agent.job.slots import SlotThreads
 from parallelize_agent.job.snapshot import Snapshot, SnapshotError
 from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
@@ -64,12 +65,11 @@ class Execute:
         self._cgroups = cgroups
         self._equipment = equipment
         self._serving = Serving(scratch, cgroups)
-        self._threads = ThreadPoolExecutor(slots, "slot", take_short_turns)
+        self._threads = SlotThreads(slots, take_short_turns)
 
     async def __call__(self, job: Job, staged: Staged) -> Ran | Decision:
         """Run a job's command in its slots; it ends early if the job is stopped."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._run, job, staged)
+        return await self._threads.run(lambda: self._run(job, staged))
 
     async def close(self, busy: Collection[int], timeout_seconds: float) -> None:
         """End the warm commands, and let the threads end with their current jobs.
@@ -77,20 +77,24 @@ class Execute:
         `busy` are the slots whose threads are working: their processes end with their jobs.
         """
         idle = [slot for slot in self._serving.close() if slot not in busy]
-        loop = asyncio.get_running_loop()
-        ends = [loop.run_in_executor(self._threads, self._serving.end, slot) for slot in idle]
+        ends = [
+            asyncio.ensure_future(self._threads.run(partial(self._serving.end, slot)))
+            for slot in idle
+        ]
         if ends:
             await asyncio.wait(ends, timeout=timeout_seconds)
-        self._threads.shutdown(wait=False)
+        self._threads.close()
 
     def _run(self, job: Job, staged: Staged) -> Ran | Decision:
         equipment = self._equipment
         if not equipment.allotment.serves(staged.run.limits):
             return fault.handed_back("run.gpus_per_job has changed since this worker started")
         gpus = equipment.of_slot(job.slots[0])
+        if not gpus:
+            return self._run_command(job, staged)
         with equipment.monitor.measured(gpus) as peak:
             ran = self._run_command(job, staged)
-        if not gpus or isinstance(ran, Decision):
+        if isinstance(ran, Decision):
             return ran
         succeeded = ran.outcome.ending in GOOD_ENDINGS and not ran.outcome.exit_code
         lost = "" if succeeded else equipment.monitor.lost_of(gpus)
@@ -241,7 +245,7 @@ class Execute:
         """Return the variables of a command's surroundings, without those of a job."""
         run = staged.run
         environ = passed_on(staged.container) | {
-            "HOME": str(folder.scratch / PRIVATE),
+            "HOME": f"{folder.scratch}/{PRIVATE}",
             "TMPDIR": str(folder.tmp),
             "PARALLELIZE_RUN": run.name,
             "PARALLELIZE_SLOT": str(slots[0]),

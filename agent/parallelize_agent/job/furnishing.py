@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from operator import attrgetter
 from pathlib import Path
 
@@ -117,7 +117,7 @@ class CameAlong:
 
     def __init__(self, scratch: bytes, environment: Path | None) -> None:
         self._scratch = scratch
-        self._environment = located(os.fsencode(environment))[0] if environment else None
+        self._environment = _place_of(environment) if environment else None
 
     def is_inside(self, real: bytes) -> bool:
         """Whether a path without links is the environment or inside it."""
@@ -172,6 +172,12 @@ def located(path: bytes) -> tuple[bytes, int]:
         return os.readlink(b"/proc/self/fd/%d" % descriptor), mode  # noqa: PTH115
     finally:
         os.close(descriptor)
+
+
+@cache
+def _place_of(environment: Path) -> bytes:
+    """Return where an environment really is; the agent's own folders stay there."""
+    return located(os.fsencode(environment))[0]
 
 
 def _size_and_time(status: os.stat_result) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import Enum, StrEnum
 from pathlib import Path
 
 from parallelize_agent.job.checkpoints import Kept
@@ -159,7 +159,7 @@ PARKED = Decision(DecisionKind.PARKED)
 LOST = Decision(DecisionKind.LOST)
 
 
-class Stage(Enum):
+class Stage(StrEnum):
     """The stage of a job, in one sentence each."""
 
     WAITING = "its input is being fetched, or it waits for a slot"

@@ -60,7 +60,7 @@ class OutputError(Exception):
 class OutputFile:
     """A file to send, its name below the scratch folder, and its content if that is small."""
 
-    path: Path
+    path: str
     name: str
     size: int
     sha256: str
@@ -294,7 +294,7 @@ class _Search:
         self._delivered.add(real)
 
     def _read(self, name: bytes, real: bytes) -> OutputFile:
-        with open(os.open(real, _READ), "rb", buffering=0) as file:  # noqa: PTH123 - its number
+        with FileIO(os.open(real, _READ)) as file:
             content = _whole(file, min(CONTENT_BYTES, self._room))
             if content is not None:
                 self._room -= len(content)
@@ -302,7 +302,7 @@ class _Search:
             else:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 size = file.tell()
-        path = Path(os.fsdecode(self._root + b"/" + name))
+        path = os.fsdecode(self._root + b"/" + name)
         return OutputFile(path, _stored_name(name), size, digest, content)
 
     def _unnamed(self) -> Iterator[bytes]:

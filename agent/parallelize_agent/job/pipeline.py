@@ -100,7 +100,8 @@ class Pipeline:
     @property
     def size(self) -> int:
         """How many jobs there are in all stages."""
-        return sum(map(len, self._jobs.values()))
+        waiting, running, leaving = self._jobs.values()
+        return len(waiting) + len(running) + len(leaving)
 
     @property
     def places(self) -> int:

@@ -169,7 +169,8 @@ def passed_on(container: Container | None) -> dict[str, str]:
     """Return what a command inherits of the agent's environment; an image brings its own."""
     if container:
         return {}
-    return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    found = ((name, os.environ.get(name)) for name in PASSED_ON)
+    return {name: value for name, value in found if value is not None}
 
 
 def _command(

@@ -114,35 +114,39 @@ class JobFolder:
     @cached_property
     def input(self) -> Path:
         """The staged input of a plain job."""
-        return self.scratch / PRIVATE / "input" / posixpath.basename(self.key)
+        return self._private("input", posixpath.basename(self.key))
 
     @cached_property
     def inputs(self) -> tuple[Path, ...]:
         """All staged inputs, in order."""
         if self.names is None:
             return (self.input,)
-        folder = self.scratch / PRIVATE / "input"
+        folder = self._private("input")
         return tuple(folder / name for name in self.names)
 
     @property
     def listing(self) -> Path:
         """The list of the staged inputs, one path per line, of a job that is not plain."""
-        return self.scratch / PRIVATE / "files"
+        return self._private("files")
 
     @property
     def outputs(self) -> Path:
         """The list of all outputs of the run, which its merge receives."""
-        return self.scratch / PRIVATE / "outputs.jsonl"
+        return self._private("outputs.jsonl")
 
     @cached_property
     def tmp(self) -> Path:
         """The folder for the command's temporary files."""
-        return self.scratch / PRIVATE / "tmp"
+        return self._private("tmp")
 
     @cached_property
     def checkpoint(self) -> Path:
         """What the job leaves here, its next attempt finds here again."""
-        return self.scratch / PRIVATE / "checkpoint"
+        return self._private("checkpoint")
+
+    def _private(self, *parts: str) -> Path:
+        # In one step: each costs a job as much as creating a folder.
+        return self.root.joinpath("scratch", PRIVATE, *parts)
 
     @property
     def own_places(self) -> dict[str, Path]:

@@ -20,6 +20,7 @@ from parallelize_agent.job.merge import Merge, files_of_merge
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import JobFolder, ScratchSpace
 from parallelize_agent.machine import host
+from parallelize_agent.process.isolation import Container
 from parallelize_agent.queue.claims import Claims
 from parallelize_agent.queue.lanes import Lanes
 from parallelize_agent.reporting.peers import Peers
@@ -80,8 +81,7 @@ class StageIn:
             self.shutdown.decide(words(error), 0, error)
             return fault.interrupted(words(error))
         try:
-            staged = await self._fetch(received, run, environment)
-            return staged if isinstance(staged, Decision) else replace(staged, container=container)
+            return await self._fetch(received, run, environment, container)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 return fault.handed_back(str(error), blameless=others > 0)
@@ -151,7 +151,11 @@ class StageIn:
         return fault.handed_back(why, blameless=others > 0)
 
     async def _fetch(
-        self, received: Received, run: Run, environment: Path | None
+        self,
+        received: Received,
+        run: Run,
+        environment: Path | None,
+        container: Container | None,
     ) -> Staged | Decision:
         outputs: tuple[ListedOutput, ...] = ()
         if merge := self._merge(received):
@@ -177,22 +181,21 @@ class StageIn:
             return fault.failed(
                 Cause.INPUT, f"it has {size:,} bytes, prep listed {received.message.size:,}"
             )
-        staged = Staged(received, run, environment, folder, content, outputs)
-        return await self._with_checkpoint(staged)
+        kept = await self._checkpoint(received, run, folder)
+        return Staged(received, run, environment, folder, content, outputs, container, kept)
 
-    async def _with_checkpoint(self, staged: Staged) -> Staged:
-        """Add what an earlier attempt has left; a job's first attempt has nothing."""
+    async def _checkpoint(self, received: Received, run: Run, folder: JobFolder) -> Kept | None:
+        """Return what an earlier attempt has left; a job's first attempt has nothing."""
         if self.checkpoints is None:
-            return staged
-        received = staged.received
-        kept = Kept(staged.run, received.message, received.lease, staged.folder)
+            return None
+        kept = Kept(run, received.message, received.lease, folder)
         if not received.first:
             try:
                 await self.checkpoints.find(kept)
             except BaseException:
-                await self._remove(staged.folder)
+                await self._remove(folder)
                 raise
-        return replace(staged, kept=kept)
+        return kept
 
     async def _inputs(
         self, received: Received, run: Run, folder: JobFolder

@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
-
 from parallelize_agent.machine import host
 from parallelize_agent.machine.group import STATE_PATH
 from parallelize_core.config import AgentConfig
@@ -40,10 +38,14 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Metadata:
-    """Reads from the metadata service; keeps a session token and renews it when refused."""
+    """Reads from the metadata service; keeps a session token and renews it when refused.
 
-    def __init__(self, endpoint: str) -> None:
+    Between two tries it waits for at most `max_pause_seconds`.
+    """
+
+    def __init__(self, endpoint: str, max_pause_seconds: float = 5) -> None:
         self._endpoint = endpoint.rstrip("/")
+        self._max_pause_seconds = max_pause_seconds
         self._token: str | None = None
 
     @classmethod
@@ -51,17 +53,28 @@ class Metadata:
         """Return the service that botocore would use."""
         return cls(environ.get(ENDPOINT_VARIABLE) or DEFAULT_ENDPOINT)
 
-    @retry(
-        retry=retry_if_exception_type(_UnreadyError),
-        stop=stop_after_attempt(8),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        reraise=True,
-    )
     def get(self, path: str) -> str | None:
         """Return what is at `latest/<path>`, or None if there is nothing.
 
         Raises ServiceError if the service does not answer after about 20 s of trying.
         """
+        # It takes some milliseconds to load, and only a worker in EC2 asks.
+        from tenacity import (  # noqa: PLC0415
+            Retrying,
+            retry_if_exception_type,
+            stop_after_attempt,
+            wait_random_exponential,
+        )
+
+        patiently = Retrying(
+            retry=retry_if_exception_type(_UnreadyError),
+            stop=stop_after_attempt(8),
+            wait=wait_random_exponential(multiplier=0.2, max=self._max_pause_seconds),
+            reraise=True,
+        )
+        return patiently(self._get, path)
+
+    def _get(self, path: str) -> str | None:
         if self._token is None:
             self._token = self._new_token()
         try:

@@ -15,7 +15,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache
 
 from parallelize_agent.machine import host
 from parallelize_agent.memory.course import Course
@@ -131,8 +131,7 @@ class Memory:
         usual = Expected.exactly(promised) if promised else self.model.overall
         if usual is None:
             return self._cold_slots(slots, seconds)
-        needed = partial(_needed_for, usual)
-        return max(1, bisect_right(range(1, slots + 1), float(self.total), key=needed))
+        return _most_at_peak(usual, self.total, slots)
 
     def _cold_slots(self, slots: int, seconds: float) -> int:
         """Return how many jobs may run before anything is known about them."""
@@ -204,6 +203,11 @@ def _needed(mean: float, variance: float) -> float:
     return max(usual / SHARE, rare / LIMIT)
 
 
-def _needed_for(usual: Expected, number: int) -> float:
-    """Return the bytes of a machine for this many jobs of a kind."""
-    return _needed(number * usual.mean, number * usual.variance)
+@lru_cache(maxsize=4)
+def _most_at_peak(usual: Expected, total: int, slots: int) -> int:
+    """Return how many jobs of a kind, at least one, fit into `total` bytes at their peaks."""
+
+    def needed(number: int) -> float:
+        return _needed(number * usual.mean, number * usual.variance)
+
+    return max(1, bisect_right(range(1, slots + 1), float(total), key=needed))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 
 BINS_PER_DOUBLING = 4
 
@@ -26,18 +25,29 @@ EARLIER = (0.25, 0.5)
 
 
 class Course:
-    """How jobs of each age progress; immutable.
+    """How jobs of each age progress.
 
     `settled` counts jobs by the age at which they reached their peak, `ended` by the age at which
     they ended.
     """
 
     def __init__(self, settled: Mapping[int, int], ended: Mapping[int, int]) -> None:
-        self._settled = dict(sorted(settled.items()))
-        self._ended = dict(sorted(ended.items()))
-        self._all_settled = sum(settled.values())
-        self._all_ended = sum(ended.values())
+        self._settled = Counter(settled)
+        self._ended = Counter(ended)
+        self._all_settled = self._settled.total()
+        self._all_ended = self._ended.total()
         self._seen: dict[tuple[int, float], tuple[float, float]] = {}
+        self._moments: tuple[float, ...] | None = None
+
+    def add(self, settled: int, ended: int | None) -> None:
+        """Count one more job, by the bins of its times."""
+        self._settled[settled] += 1
+        self._all_settled += 1
+        if ended is not None:
+            self._ended[ended] += 1
+            self._all_ended += 1
+        self._seen.clear()
+        self._moments = None
 
     def growing(self, age_seconds: float) -> float:
         """Return which share of the jobs that run at this age has not reached its peak yet."""
@@ -47,9 +57,14 @@ class Course:
         left = sum(count for number, count in self._settled.items() if number >= age)
         return min(1.0, left / self._running(age))
 
-    @cached_property
+    @property
     def moments(self) -> tuple[float, ...]:
         """When to look ahead, in seconds from now; never if too little is known."""
+        if self._moments is None:
+            self._moments = self._when_to_look()
+        return self._moments
+
+    def _when_to_look(self) -> tuple[float, ...]:
         if min(self._all_settled, self._all_ended) < ENOUGH:
             return ()
         times = tuple(self._settled_after(share * self._all_settled) for share in SHARES)
@@ -57,7 +72,7 @@ class Course:
 
     def _settled_after(self, count: float) -> float:
         """Return after how many seconds `count` of the jobs had reached their peak."""
-        for number, found in self._settled.items():
+        for number, found in sorted(self._settled.items()):
             count -= found
             if count <= 0:
                 return _edge(number + 1)
@@ -102,15 +117,17 @@ class Courses:
 
     def __init__(self) -> None:
         self.settled, self.ended = Counter[int](), Counter[int]()
-        self._of_others: tuple[Counter[int], Counter[int]] = Counter(), Counter()
-        self._known: Course | None = None
+        self.all = Course({}, {})
+        """Everything that is known."""
 
     def add(self, settled_seconds: float, ran_seconds: float | None) -> None:
         """Learn from a job; how long a killed one would have run is not known."""
-        self.settled[time_bin(settled_seconds)] += 1
+        settled, ended = time_bin(settled_seconds), None
+        self.settled[settled] += 1
         if ran_seconds is not None:
-            self.ended[time_bin(ran_seconds)] += 1
-        self._known = None
+            ended = time_bin(ran_seconds)
+            self.ended[ended] += 1
+        self.all.add(settled, ended)
 
     def learn_from(self, told: Iterable[tuple[Mapping[int, int], Mapping[int, int]]]) -> None:
         """Replace what others reported before by what they report now."""
@@ -118,15 +135,7 @@ class Courses:
         for theirs in told:
             settled.update(theirs[0])
             ended.update(theirs[1])
-        self._of_others, self._known = (settled, ended), None
-
-    @property
-    def all(self) -> Course:
-        """Everything that is known."""
-        if self._known is None:
-            settled, ended = self._of_others
-            self._known = Course(self.settled + settled, self.ended + ended)
-        return self._known
+        self.all = Course(self.settled + settled, self.ended + ended)
 
 
 def time_bin(seconds: float) -> int:

@@ -61,11 +61,10 @@ class Knowledge:
 
     def tell(self, usable_slots: int) -> MemoryUse:
         """Return the heartbeat's entry on memory."""
-        usual = self.memory.model.overall
         return MemoryUse(
             total=self.memory.total,
             promised=self.promised(),
-            expected=round(usual.p95) if usual else 0,
+            expected=round(self.memory.model.p95),
             slots=usable_slots,
             peaks=self.memory.model.told,
         )

@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from parallelize_agent.memory.course import Course, Courses
 from parallelize_core.heartbeat import MemoryPeaks
@@ -28,20 +27,19 @@ QUANTILE = 0.95
 
 @dataclass(frozen=True)
 class Expected:
-    """One job's memory, in bytes: the mean of the peaks, its variance, and the p95."""
+    """One job's memory, in bytes: the mean of the peaks, and its variance."""
 
     mean: float
     variance: float = 0.0
-    p95: float = 0.0
 
     @classmethod
     def exactly(cls, size: float) -> Expected:
         """Return an expectation of exactly this size."""
-        return cls(size, 0.0, size)
+        return cls(size)
 
     def times(self, factor: float) -> Expected:
         """Return the same for something larger."""
-        return Expected(self.mean * factor, self.variance * factor**2, self.p95 * factor)
+        return self if factor == 1 else Expected(self.mean * factor, self.variance * factor**2)
 
 
 def size_class(size_bytes: int) -> int:
@@ -50,30 +48,50 @@ def size_class(size_bytes: int) -> int:
 
 
 class Histogram:
-    """Peaks of one size class; immutable."""
+    """Peaks of one size class."""
 
     def __init__(self, bins: Mapping[int, int]) -> None:
-        self.bins = bins
-        self.total = sum(bins.values())
+        self._bins = Counter(bins)
+        self.total = self._bins.total()
+        self._mean, self._square = _moments(bins) if bins else (0.0, 0.0)
+        self._usual: Expected | None = None
         self._beyond: dict[int, Expected | None] = {}
 
-    @cached_property
+    def add(self, number: int) -> None:
+        """Count one more peak in a bin."""
+        self._bins[number] += 1
+        self.total += 1
+        # Welford's way: every job adds a peak, and going through all bins takes longer.
+        middle = _middle(number)
+        away = middle - self._mean
+        self._mean += away / self.total
+        self._square += away * (middle - self._mean)
+        self._usual = None
+        self._beyond.clear()
+
+    @property
     def expected(self) -> Expected:
         """What the next job takes; the fewer are known, the wider the assumed variation."""
-        return self._expected(self.bins)
+        if self._usual is None:
+            self._usual = self._expected(self._mean, self._square, self.total)
+        return self._usual
+
+    @property
+    def p95(self) -> float:
+        """What 95 of 100 jobs take at most, in bytes."""
+        return _edge(_quantile_bin(self._bins) + 1)
 
     def expected_beyond(self, used_bytes: float) -> Expected:
         """Return what a job takes that uses this much, and grows: its peak is among the larger."""
         least = _bin(used_bytes)
         if least not in self._beyond:
-            larger = {number: count for number, count in self.bins.items() if number > least}
-            self._beyond[least] = self._expected(larger) if larger else None
+            larger = {number: count for number, count in self._bins.items() if number > least}
+            count = sum(larger.values())
+            self._beyond[least] = self._expected(*_moments(larger), count) if larger else None
         return self._beyond[least] or Expected.exactly(used_bytes)
 
-    def _expected(self, bins: Mapping[int, int]) -> Expected:
-        mean, square = _moments(bins)
-        variance = square / max(1, sum(bins.values()) - 1) * (1 + 4 / self.total) ** 2
-        return Expected(mean, variance, _edge(_quantile_bin(bins) + 1))
+    def _expected(self, mean: float, square: float, count: int) -> Expected:
+        return Expected(mean, square / max(1, count - 1) * (1 + 4 / self.total) ** 2)
 
 
 class PeakModel:
@@ -100,11 +118,12 @@ class PeakModel:
         It reached its peak `settled_seconds` after its start, and ended by itself after
         `ran_seconds`, if it did.
         """
-        number = _bin(peak_bytes or UNMEASURED_BYTES)
-        self._own.setdefault(size_class(size_bytes), Counter())[number] += 1
+        number, kind = _bin(peak_bytes or UNMEASURED_BYTES), size_class(size_bytes)
+        self._own.setdefault(kind, Counter())[number] += 1
+        for histogram in filter(None, (self._known.get(kind), self._all)):
+            histogram.add(number)
         self._courses.add(settled_seconds, ran_seconds)
         self.own += 1
-        self._forget()
 
     def learn_from(self, others: Iterable[MemoryPeaks]) -> None:
         """Replace what other workers reported before by what they report now."""
@@ -113,7 +132,7 @@ class PeakModel:
             for kind, bins in told.by_size.items():
                 self._others.setdefault(kind, Counter()).update(bins)
         self._courses.learn_from((told.settled, told.ended) for told in heard)
-        self._forget()
+        self._known, self._all = {}, None
 
     @property
     def told(self) -> MemoryPeaks:
@@ -127,13 +146,15 @@ class PeakModel:
         """How jobs progress from their start."""
         return self._courses.all
 
-    def _forget(self) -> None:
-        self._known, self._all = {}, None
-
     @property
     def overall(self) -> Expected | None:
         """What a job of any size takes; None before a few results."""
         return self._overall.expected if self._overall.total >= FEW else None
+
+    @property
+    def p95(self) -> float:
+        """What 95 of 100 jobs of any size take at most, in bytes; 0 before a few results."""
+        return self._overall.p95 if self._overall.total >= FEW else 0.0
 
     @property
     def _overall(self) -> Histogram:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from parallelize_agent.job import dependencies
-from parallelize_agent.job.preparation import PASSED_ON, command_line
+from parallelize_agent.job.preparation import command_line, passed_on
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
 from parallelize_agent.process import isolation
 from parallelize_agent.process.cgroup import JobCgroup, JobCgroups
@@ -78,7 +78,7 @@ class CommandRunner:
         environment: Path | None,
         cgroup: JobCgroup | None,
     ) -> Command:
-        environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
+        environ = passed_on(None) | {
             "HOME": str(job.scratch / PRIVATE),
             "TMPDIR": str(job.tmp),
             "PARALLELIZE_RUN": run.name,

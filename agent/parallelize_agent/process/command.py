@@ -223,11 +223,9 @@ class Watch:
 
     def _pause_seconds(self) -> float:
         """Return how long to wait at most for an event."""
-        pauses = []
-        if (limit := self._limit_seconds) is not None:
-            pauses.append(self._started + limit - time.monotonic())
-        pauses.append(_MEMORY_SAMPLE_SECONDS)
-        return min(pauses)
+        if (limit := self._limit_seconds) is None:
+            return _MEMORY_SAMPLE_SECONDS
+        return min(_MEMORY_SAMPLE_SECONDS, self._started + limit - time.monotonic())
 
     @property
     def _limit_seconds(self) -> float | None:
@@ -277,7 +275,7 @@ class Watch:
         if cgroup:
             cgroup.kill()
         try:
-            child.ends_within(None)
+            child.wait()
             process_tree.end_orphans(child.pid, command.marker)
         finally:
             exit_code, cpu_seconds, peak = child.reap()

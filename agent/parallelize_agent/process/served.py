@@ -188,7 +188,7 @@ class ServedProcess:
             if self.command.cgroup:
                 self.command.cgroup.kill()
             try:
-                self.child.ends_within(None)
+                self.child.wait()
                 process_tree.end_orphans(self.child.pid, self.command.marker)
             finally:
                 code, _, _ = self.child.reap()

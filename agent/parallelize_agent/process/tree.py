@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from io import FileIO
 from pathlib import Path
 from typing import IO, Self
 
@@ -35,6 +36,9 @@ _END_OF_CODE, _START_OF_ENV, _END_OF_ENV = 24, 47, 48
 
 _LIST_BYTES = 64 * 1024
 """More than the kernel returns at once, which is a page: some 700 process ids."""
+
+_SHORT_LIST_BYTES = 4000
+"""After less than a page, nothing follows: one more process id would have fitted."""
 
 _ABANDONED_SECONDS = 10
 """Code that waits for a child of its own has taken its exit status long before."""
@@ -88,11 +92,15 @@ class Child:
         ticks = sum(map(int, text.rpartition(b")")[2].split()[11:15]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
-    def ends_within(self, seconds: float | None) -> bool:
-        """Wait for its end, without limit if `seconds` is None; return whether it came."""
+    def wait(self) -> None:
+        """Wait for its end; it is not reaped yet."""
+        os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for its end; return whether it came in time."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
-        return bool(poll.poll(None if seconds is None else seconds * 1000))
+        return bool(poll.poll(seconds * 1000))
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the process group of a command that has not been reaped."""
@@ -123,20 +131,36 @@ def spawn(
 ) -> Child:
     """Start a command with its output in pipes; raises OSError if it cannot be started."""
     # No preexec_fn: it would make Python fork, which takes long in a large process.
-    started = subprocess.Popen(
-        argv,
-        cwd=folder,
-        env=dict(environ),
-        stdin=subprocess.PIPE if with_stdin else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        start_new_session=True,
-    )
+    # Pipes of our own take half as long as Popen's.
+    pipes: list[int] = []
+    try:
+        pipes += os.pipe()
+        pipes += os.pipe()
+        stdout, their_stdout, stderr, their_stderr = pipes
+        started = subprocess.Popen(
+            argv,
+            cwd=folder,
+            env=dict(environ),
+            stdin=subprocess.PIPE if with_stdin else _nothing(),
+            stdout=their_stdout,
+            stderr=their_stderr,
+            bufsize=0,
+            start_new_session=True,
+        )
+    except BaseException:
+        for descriptor in pipes:
+            os.close(descriptor)
+        raise
+    os.close(their_stdout)
+    os.close(their_stderr)
     started.returncode = 0  # otherwise Popen would wait for it as well
-    assert started.stdout  # noqa: S101 - see above
-    assert started.stderr  # noqa: S101
-    return follow(started.pid, started.stdout, started.stderr, started.stdin)
+    return follow(started.pid, FileIO(stdout), FileIO(stderr), started.stdin)
+
+
+@cache
+def _nothing() -> int:
+    """Return a descriptor of /dev/null that stays open."""
+    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
 
 def follow(pid: int, stdout: IO[bytes], stderr: IO[bytes], stdin: IO[bytes] | None = None) -> Child:
@@ -199,9 +223,9 @@ def _orphan_candidates() -> set[int]:
 
 def _list_of_children() -> bytes:
     descriptor, text = _children_file(os.getpid()), b""
-    while more := os.pread(descriptor, _LIST_BYTES, len(text)):
+    while len(more := os.pread(descriptor, _LIST_BYTES, len(text))) > _SHORT_LIST_BYTES:
         text += more
-    return text
+    return text + more
 
 
 @cache

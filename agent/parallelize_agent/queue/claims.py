@@ -29,10 +29,6 @@ class ClaimRecord(Record):
     until: float
 
 
-NOBODYS = ClaimRecord(worker="", until=0)
-"""Stands for a claim that cannot be read."""
-
-
 @dataclass
 class Claim:
     """Our own claim, as it was last written."""
@@ -89,7 +85,7 @@ class Claims:
         except MissingError:
             return True
         except DecodeError:
-            record = NOBODYS
+            record = ClaimRecord(worker="", until=0)  # it cannot be read, so it is nobody's
         if self._now() < record.until + SKEW_SECONDS:
             return record.worker == self._worker and place not in self._at_work
         # Not ours to delete: if the owner has come back meanwhile, this write fails.

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_result, wait_random_exponential
 
 from parallelize_agent.job.job import Decision, DecisionKind
 from parallelize_agent.process.command import Outcome
@@ -66,6 +65,13 @@ class HeartbeatWriter:
         It is retried for a while if the store does not take it: otherwise `status` would show a
         worker that has left as active until it is overdue.
         """
+        # It takes some milliseconds to load, which the start need not wait for.
+        from tenacity import (  # noqa: PLC0415
+            AsyncRetrying,
+            retry_if_result,
+            wait_random_exponential,
+        )
+
         patiently = AsyncRetrying(
             retry=retry_if_result(operator.not_),
             wait=wait_random_exponential(multiplier=0.2, max=2),
@@ -116,20 +122,20 @@ class Counts:
 
 def counted(counts: Counts, key: str, outcome: Outcome | None, decision: Decision) -> Counts:
     """Return the counts with one more job, whose command ended with `outcome` if it began."""
-    seconds = outcome.usage.seconds if outcome else 0.0
-    counts = replace(counts, busy_seconds=round(counts.busy_seconds + seconds, 3))
+    busy = round(counts.busy_seconds + (outcome.usage.seconds if outcome else 0.0), 3)
     match decision.kind:
         case DecisionKind.SUCCEEDED:
-            return replace(counts, done=counts.done + 1)
+            return replace(counts, busy_seconds=busy, done=counts.done + 1)
         case DecisionKind.FAILED if decision.charged or decision.final:
             return replace(
                 counts,
+                busy_seconds=busy,
                 failed=counts.failed + decision.final,
                 last_failure=f"{key}: {decision.message}",
             )
         case DecisionKind.FAILED:
-            return replace(counts, handed_back=counts.handed_back + 1)
+            return replace(counts, busy_seconds=busy, handed_back=counts.handed_back + 1)
         case DecisionKind.LOST:
-            return replace(counts, lost=counts.lost + 1)
+            return replace(counts, busy_seconds=busy, lost=counts.lost + 1)
         case _:
-            return counts
+            return replace(counts, busy_seconds=busy)

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
-from urllib.parse import quote
 
 from parallelize_core.charges import RequestCounts
 from parallelize_core.errors import ParallelizeError, UnavailableError, UsageError
+from parallelize_core.keys import quoted
 from parallelize_core.transport.answers import Reply, ReplyError, hidden_error, translated
 from parallelize_core.transport.connection import (
     Answer,
@@ -132,7 +132,7 @@ class Client:
     def head(self, request: Request, keys: Keys) -> bytes:
         """Return a request's first line and headers, as bytes to send."""
         endpoint = self.endpoint
-        path = endpoint.path + quote(request.key, safe="/~")
+        path = endpoint.path + quoted(request.key)
         if not request.key and endpoint.service != "sqs":
             path = path.rstrip("/") or "/"  # the bucket itself
         stamp = self._now()
@@ -144,7 +144,9 @@ class Client:
         signature = self._signer.authorization(
             request.method, path, request.query, headers, request.digest, keys, stamp
         )
-        lines = "".join([f"{name}: {_checked(value)}\r\n" for name, value in headers])
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        if not lines.count("\r") == lines.count("\n") == len(headers):
+            raise ValueError("a header with a line break")
         length = (
             f"content-length: {len(request.body)}\r\n" if request.method in _WITH_LENGTH else ""
         )
@@ -307,9 +309,3 @@ def _translated(error: Exception, where: str) -> ParallelizeError:
         if "127.0.0.1" in why
         else "check the network, the region's name and AWS_ENDPOINT_URL",
     )
-
-
-def _checked(value: str) -> str:
-    if "\n" in value or "\r" in value:
-        raise ValueError("a header with a line break")
-    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import httptools
@@ -118,7 +119,7 @@ class Answer:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
-        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self.headers[_lower(name)] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Pass the headers to the caller, unless the response is only a 100 Continue."""
@@ -150,6 +151,12 @@ class Answer:
         """Record the end of the body."""
         if self.has_head and not self.ended:
             self.ended, self.keep = True, self._parser.should_keep_alive()
+
+
+@lru_cache(maxsize=256)
+def _lower(name: bytes) -> str:
+    """Return a header's name in lower case; those of all responses are the same few."""
+    return name.decode("latin-1").lower()
 
 
 class Connection(asyncio.Protocol):

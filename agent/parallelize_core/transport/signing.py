@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -18,6 +19,9 @@ UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 _UNSIGNED_HEADERS = frozenset({"expect", "user-agent"})
 """Headers that a proxy may change."""
+
+_BLANKS = re.compile(" [ \n]|: ")
+"""Where a header's value may begin or end with a blank, or have two in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +72,9 @@ class Signer:
         `path` and `query` are as sent, the query's parts sorted; the names of
         `headers` are in lower case and unique; `digest` is the body's SHA-256 or its stand-in.
         """
-        signed = sorted(item for item in headers if item[0] not in _UNSIGNED_HEADERS)
+        signed = sorted([item for item in headers if item[0] not in _UNSIGNED_HEADERS])
         names = ";".join([name for name, _ in signed])
-        lines = "".join([f"{name}:{_trimmed(value)}\n" for name, value in signed])
+        lines = _lines(signed)
         canonical = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{digest}"
         scope = f"{stamp.day}/{self._scope}"
         request = hashlib.sha256(canonical.encode()).hexdigest()
@@ -108,6 +112,14 @@ class _Mac:
         inner.update(message)
         outer.update(inner.digest())
         return outer.hexdigest()
+
+
+def _lines(headers: Sequence[tuple[str, str]]) -> str:
+    """Return headers as they are signed: without superfluous blanks, which few have."""
+    lines = "".join([f"{name}:{value}\n" for name, value in headers])
+    if lines.replace("\n", "").isprintable() and lines.isascii() and not _BLANKS.search(lines):
+        return lines
+    return "".join([f"{name}:{_trimmed(value)}\n" for name, value in headers])
 
 
 def _trimmed(value: str) -> str:

@@ -13,7 +13,6 @@ from threading import Event, Thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tenacity import wait_none
 
 from parallelize_agent.machine import metadata as module
 from parallelize_agent.machine.metadata import Metadata, read_instance
@@ -51,8 +50,7 @@ class Service:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.setattr(Metadata.get.retry, "wait", wait_none())  # type: ignore[attr-defined]
+def service() -> Iterator[Service]:
     service = Service()
 
     class Handler(BaseHTTPRequestHandler):
@@ -85,20 +83,20 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
 
 def test_one_token_serves_many_reads(service: Service) -> None:
     service.answers = {"meta-data/instance-id": "i-1"}
-    metadata = Metadata(service.endpoint)
+    metadata = Metadata(service.endpoint, 0)
     assert [metadata.get("meta-data/instance-id") for _ in range(3)] == ["i-1"] * 3
     assert [call for call in service.asked if call.startswith("PUT")] == ["PUT /latest/api/token"]
 
 
 def test_what_is_not_there_is_none(service: Service) -> None:
-    assert Metadata(service.endpoint).get("meta-data/spot/instance-action") is None
+    assert Metadata(service.endpoint, 0).get("meta-data/spot/instance-action") is None
 
 
 @pytest.mark.parametrize("refusals", [[503], [401, 503, 401], [500, 500, 500], [403]])
 def test_refusals_for_a_while_are_waited_out(service: Service, refusals: list[int]) -> None:
     service.answers = {"user-data": "{}"}
     service.refusals = refusals
-    assert Metadata(service.endpoint).get("user-data") == "{}"
+    assert Metadata(service.endpoint, 0).get("user-data") == "{}"
 
 
 @pytest.mark.parametrize(
@@ -114,12 +112,12 @@ def test_refusals_for_a_while_are_waited_out(service: Service, refusals: list[in
 def test_an_answer_that_is_broken_is_asked_for_again(service: Service, answer: bytes) -> None:
     service.answers = {"user-data": "{}"}
     service.broken = [answer, answer]
-    assert Metadata(service.endpoint).get("user-data") == "{}"
+    assert Metadata(service.endpoint, 0).get("user-data") == "{}"
 
 
 def test_a_token_that_is_refused_is_renewed(service: Service) -> None:
     service.answers = {"user-data": "{}"}
-    metadata = Metadata(service.endpoint)
+    metadata = Metadata(service.endpoint, 0)
     metadata.get("user-data")
     service.token = "token-2"
     assert metadata.get("user-data") == "{}"
@@ -131,39 +129,39 @@ def test_a_service_that_never_answers_is_an_error_with_a_way_out(
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.05)
     service.hang = Event()
     with pytest.raises(ServiceError, match="--config FILE"):
-        Metadata(service.endpoint).get("user-data")
+        Metadata(service.endpoint, 0).get("user-data")
     service.hang.set()
 
 
 def test_no_service_at_all_is_the_same_error(service: Service) -> None:
     with pytest.raises(ServiceError, match="cannot be read"):
-        Metadata("http://127.0.0.1:1").get("user-data")
+        Metadata("http://127.0.0.1:1", 0).get("user-data")
 
 
 def test_a_proxy_is_never_asked(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     service.answers = {"user-data": "mine"}
-    assert Metadata(service.endpoint).get("user-data") == "mine"
+    assert Metadata(service.endpoint, 0).get("user-data") == "mine"
 
 
 def test_a_spot_notice_says_how_much_time_is_left(service: Service) -> None:
     end = NOW + timedelta(seconds=118)
     action = f'{{"action": "terminate", "time": "{end:%Y-%m-%dT%H:%M:%SZ}"}}'
     service.answers = {"meta-data/spot/instance-action": action}
-    notice = read_notice(Metadata(service.endpoint), NOW)
+    notice = read_notice(Metadata(service.endpoint, 0), NOW)
     assert notice == Notice("spot notice: terminate at 2026-01-02T03:06:03Z", 118)
 
 
 def test_a_group_that_takes_the_machine_away_gives_notice(service: Service) -> None:
     service.answers = {"meta-data/autoscaling/target-lifecycle-state": "Terminated"}
-    notice = read_notice(Metadata(service.endpoint))
+    notice = read_notice(Metadata(service.endpoint, 0))
     assert notice
     assert notice.seconds is None
 
 
 def test_a_machine_that_may_stay_gets_no_notice(service: Service) -> None:
     service.answers = {"meta-data/autoscaling/target-lifecycle-state": "InService"}
-    assert read_notice(Metadata(service.endpoint)) is None
+    assert read_notice(Metadata(service.endpoint, 0)) is None
 
 
 @pytest.mark.parametrize("refusals", [[503] * 20, [404, 500, 401]])
@@ -175,7 +173,7 @@ def test_the_watch_survives_refusals_until_there_is_a_notice(
         "meta-data/events/recommendations/rebalance": '{"noticeTime": "2026-01-01T00:00:00Z"}',
         "meta-data/spot/instance-action": '{"action": "stop", "time": "2026-01-01T00:00:00Z"}',
     }
-    watch = NoticeWatch(Metadata(service.endpoint), 0.01)
+    watch = NoticeWatch(Metadata(service.endpoint, 0), 0.01)
     notice = asyncio.run(asyncio.wait_for(watch.first(), 30))
     assert (notice.reason, notice.seconds) == ("spot notice: stop at 2026-01-01T00:00:00Z", 0)
 

@@ -12,7 +12,7 @@ from tests.bench.engine.worker_process import worker
 from tests.bench.small_cloud.process import small_cloud
 
 LOADED = {"annotated_types", "httptools", "psutil", "pydantic", "pydantic_core", "structlog",
-          "tenacity", "typing_extensions", "typing_inspection"}  # fmt: skip
+          "typing_extensions", "typing_inspection"}  # fmt: skip
 """The libraries that are used from the first moment on."""
 
 TAKEN_ALONG = {"_distutils_hack"}

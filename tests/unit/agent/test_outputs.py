@@ -90,7 +90,7 @@ def test_no_output_is_outside_and_all_can_be_stored(
         build(root / "scratch", tree)
         found = refused_or_found(root, "\n".join(lines).encode(errors="surrogateescape"))
         for output in found:
-            real = output.path.resolve(strict=True)
+            real = Path(output.path).resolve(strict=True)
             assert real.is_relative_to(root / "scratch")
             assert real.is_file()
             assert keys.refusal(output.name) is None
@@ -116,7 +116,7 @@ def test_a_file_in_a_folder_that_had_another_name_for_the_command_is_found(tmp_p
         find_outputs(tmp_path / "stdout", tmp_path / "scratch", None, places)
     (tmp_path / "stdout").write_text("/tmp/made\n")
     found = find_outputs(tmp_path / "stdout", tmp_path / "scratch", None, places)
-    assert [(file.path, file.name) for file in found.files] == [(own_tmp / "made", "made")]
+    assert [(file.path, file.name) for file in found.files] == [(str(own_tmp / "made"), "made")]
 
 
 @pytest.fixture

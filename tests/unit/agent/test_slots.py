@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
-from parallelize_agent.job.slots import Slots
+from parallelize_agent.job.slots import Slots, SlotThreads
 
 ALL = 2
 
@@ -79,3 +80,62 @@ def test_one_that_is_cancelled_leaves_its_place_and_its_slots_to_the_next(grante
         assert alone.cancelled()
 
     run(scenario())
+
+
+def test_a_thread_returns_and_raises_what_its_work_does() -> None:
+    async def scenario() -> None:
+        threads = SlotThreads(ALL, lambda: None)
+        assert await threads.run(lambda: 1) == 1
+        with pytest.raises(ZeroDivisionError):
+            await threads.run(lambda: 1 // 0)
+        threads.close()
+
+    run(scenario())
+
+
+def test_there_are_no_more_threads_than_slots_and_none_too_early() -> None:
+    begun: list[str] = []
+
+    async def scenario() -> None:
+        threads = SlotThreads(ALL, lambda: begun.append(threading.current_thread().name))
+        await threads.run(int)
+        await threads.run(int)
+        assert begun == ["slot_0"]
+        go_on = threading.Event()
+        waiting = [asyncio.create_task(threads.run(go_on.wait)) for _ in range(ALL + 1)]
+        await asyncio.sleep(0)
+        go_on.set()
+        assert await asyncio.gather(*waiting) == [True] * (ALL + 1)
+        threads.close()
+
+    run(scenario())
+    assert begun == ["slot_0", "slot_1"]
+
+
+def test_work_that_nobody_waits_for_goes_on_and_then_makes_room() -> None:
+    async def scenario() -> None:
+        threads, go_on = SlotThreads(1, lambda: None), threading.Event()
+        given_up = asyncio.create_task(threads.run(go_on.wait))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        next_one = asyncio.create_task(threads.run(lambda: "next"))
+        await asyncio.sleep(0)
+        assert not next_one.done()
+        go_on.set()
+        assert await next_one == "next"
+        threads.close()
+
+    run(scenario())
+
+
+def test_threads_end_when_they_are_told_to() -> None:
+    found: list[threading.Thread] = []
+
+    async def scenario() -> None:
+        threads = SlotThreads(1, lambda: None)
+        found.append(await threads.run(threading.current_thread))
+        threads.close()
+
+    run(scenario())
+    found[0].join(20)
+    assert not found[0].is_alive()

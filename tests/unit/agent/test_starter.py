@@ -365,7 +365,7 @@ def test_the_starter_is_nobodys_orphan(starter: Starter, world: World, place: Pa
     script = "setsid sleep 1000 >&- 2>&- & echo $!"
     with begin(starter, world, place, "sh", "-c", script, MARK="one") as child:
         sleeper = int(os.read(child.stdout, 100))
-        child.ends_within(None)
+        child.wait()
         assert number not in tree._orphan_candidates()
         tree.end_orphans(child.pid, "MARK=one")
         child.reap()

@@ -31,7 +31,7 @@ def strangers() -> Iterator[set[psutil.Process]]:
 def end(child: tree.Child, marker: str) -> int:
     """Do as a slot does once the command has ended."""
     with child:
-        child.ends_within(None)
+        child.wait()
         tree.end_orphans(child.pid, marker)
         return child.reap()[0]
 
@@ -96,7 +96,7 @@ def test_what_a_command_has_left_is_ended_and_reaped(tmp_path: Path, script: str
 def test_the_daemon_of_another_job_lives_on(tmp_path: Path) -> None:
     script = "setsid sh -c 'echo $$ > pid; exec sleep 1000' & while [ ! -s pid ]; do :; done"
     one = started(tmp_path, script, "MARK=one")
-    one.ends_within(None)
+    one.wait()
     end(started(tmp_path, "true", "MARK=two"), "MARK=two")
     assert alive(tmp_path / "pid")
     end(one, "MARK=one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -99,6 +100,11 @@ def test_shortening_keeps_what_fits_and_bounds_what_does_not(text: str, limit: i
     short = keys.shorten(text, limit)
     assert len(short.encode()) <= limit
     assert (short == text) == (len(text.encode()) <= limit)
+
+
+@given(st.text())
+def test_a_key_is_encoded_as_the_standard_library_does_it(text: str) -> None:
+    assert keys.quoted(text) == quote(text, safe="/")
 
 
 def test_long_keys_that_differ_only_at_their_end_stay_different() -> None:
