@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-PARTS_AT_ONCE = 4
-"""Parts of large files, each of which takes 16 MiB of memory while it is sent."""
-
 AT_ONCE = 32
 """Concurrent calls: enough to hide a bucket's latency of some 30 ms."""
 
@@ -82,9 +79,7 @@ class Wire:
 
     async def _do(self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
         if self._clients is None:
-            self._clients = AsyncClients(
-                self._opened, PARTS_AT_ONCE, terms=self._terms, plain=self._plain
-            )
+            self._clients = AsyncClients(self._opened, terms=self._terms, plain=self._plain)
             weakref.finalize(self, _close, self._runner.get_loop(), self._clients)
         try:
             return await work(self._clients)
