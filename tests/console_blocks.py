@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +19,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(
-    r"(?:^<!-- (run|not run): ([^\n]+) -->\n)?^```console\n(.*?)^```", re.MULTILINE | re.DOTALL
+    r"(?:^ *<!-- (run|not run): ([^\n]+) -->\n)?^ *```console\n(.*?)^ *```",
+    re.MULTILINE | re.DOTALL,
 )
 INNER = re.compile(r"\$\((parallelize [^)]*)\)")
+QUOTED = re.compile(r"`(python -m tests[^`]+)`")
+INDENTED = "    python -m tests."
+PROGRAM = re.compile(r"\bpython (?:-m (tests(?:\.[a-z_]+)+)|(tests/[a-z_/]+)\.py)(?: |$)")
 BETWEEN = {"&&", "||", "|", ";", ">", "2>", "<"}
 
 
@@ -53,10 +58,36 @@ class Block:
 
     def calls(self) -> list[list[str]]:
         """Return the words of each call of parallelize in it."""
-        return [call for line in self.typed() for call in _calls(line)]
+        return [
+            call[1:]
+            for line in self.typed()
+            for call in _calls(line)
+            if Path(call[0]).name == "parallelize"
+        ]
+
+    @property
+    def parsed(self) -> bool:
+        """Whether each of its commands is one whose own parser reads the words in a test."""
+        return all(
+            Path(call[0]).name == "parallelize" or any(_program_call(call))
+            for line in self.typed()
+            for call in _calls(line)
+        )
+
+
+@dataclass(frozen=True)
+class ProgramCall:
+    """A call of a program of the tests, `python -m MODULE WORDS`, as a text shows it."""
+
+    module: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " ".join((self.module, *self.words))
 
 
 def _calls(line: str) -> Iterator[list[str]]:
+    """Return the words of each command of a line, which the shell would start."""
     for inner in INNER.findall(line):
         yield from _calls(inner)
     lexer = shlex.shlex(INNER.sub("", line), posix=True, punctuation_chars="|&;<>")
@@ -66,14 +97,41 @@ def _calls(line: str) -> Iterator[list[str]]:
         if word not in BETWEEN:
             call.append(word)
             continue
-        if call and Path(call[0]).name == "parallelize":
-            yield call[1:]
+        if call:
+            yield call
         call = []
 
 
+def program_calls() -> set[ProgramCall]:
+    """Return all that the pages, and the docstrings of the tests, show."""
+    shown = [line for block in blocks() for line in block.typed()]
+    for page in (*pages(), *_listed("tests/*.py")):
+        text = (ROOT / page).read_text()
+        shown += [found.replace("\n", " ") for found in QUOTED.findall(text)]
+        shown += [line.strip() for line in text.splitlines() if line.startswith(INDENTED)]
+    return {found for line in shown for call in _calls(line) for found in _program_call(call)}
+
+
+def _program_call(call: list[str]) -> Iterator[ProgramCall]:
+    """Return the call of a program of the tests that a command is, if it is one.
+
+    In a usage, brackets and `...` say how often a word may stand there, and a word in capitals
+    stands for a value.
+    """
+    line = re.sub(r"[][]|(?<= )\.\.\.", "", " ".join(call))
+    if found := PROGRAM.search(line):
+        words = [re.sub(r"^[A-Z]+$", "1", word) for word in line[found.end() :].split()]
+        module = (found[1] or found[2]).replace("/", ".")
+        yield ProgramCall(module, tuple(words))
+
+
 def pages() -> list[str]:
+    return _listed("*.md")
+
+
+def _listed(pattern: str) -> list[str]:
     listed = subprocess.run(
-        ["git", "ls-files", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", "ls-files", pattern], cwd=ROOT, check=True, capture_output=True, text=True
     )
     return listed.stdout.split()
 
@@ -88,7 +146,7 @@ def blocks_of(page: str, text: str) -> Iterator[Block]:
         mark, said, body = match.groups()
         line = text.count("\n", 0, match.start(3))
         yield Block(
-            page, line, body,
+            page, line, textwrap.dedent(body),
             name=said if mark == "run" else "", not_run=said if mark == "not run" else "",
         )  # fmt: skip
 
@@ -107,8 +165,13 @@ def runs(*names: str) -> pytest.MarkDecorator:
 def summary(found: list[Block]) -> Iterator[str]:
     """Tell how many blocks are typed by a test, and why the others are not."""
     run = sum(bool(block.name) for block in found)
+    only_parsed = sum(bool(block.not_run) and block.parsed for block in found)
     shown = len({block.page for block in found})
-    yield f"{len(found)} console blocks on {shown} pages, all parsed; {run} run as typed"
+    yield f"{len(found)} console blocks on {shown} pages: {run} run as typed"
+    yield f"  {only_parsed} more are parsed by the programs that they call"
+    yield f"  {len(found) - run - only_parsed} call others, too: " + " ".join(
+        block.id for block in found if block.not_run and not block.parsed
+    )
     for reason, count in Counter(b.not_run.partition(";")[0] for b in found if b.not_run).items():
         yield f"  {count} not run: {reason}"
 

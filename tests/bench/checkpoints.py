@@ -95,12 +95,7 @@ class Bench:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.checkpoints")
-    parser.add_argument("--seconds", type=float, default=40)
-    parser.add_argument("--every", type=float, default=20)
-    parser.add_argument("--files", type=int, default=2)
-    parser.add_argument("--only", choices=NAMES)
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     for how in [options.only] if options.only else NAMES:
         with TemporaryDirectory(prefix="checkpoints-") as name:
             bench = Bench(Path(name))
@@ -109,6 +104,15 @@ def main() -> None:
                 sys.stdout.flush()
             finally:
                 bench.run("local", "stop")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.checkpoints")
+    parser.add_argument("--seconds", type=float, default=40)
+    parser.add_argument("--every", type=float, default=20)
+    parser.add_argument("--files", type=int, default=2)
+    parser.add_argument("--only", choices=NAMES)
+    return parser
 
 
 def measure(bench: Bench, how: str, options: argparse.Namespace) -> str:

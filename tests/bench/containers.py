@@ -140,10 +140,7 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Measure both."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--starts", type=int, default=40)
-    parser.add_argument("--megabytes", type=int, default=1024)
-    given = parser.parse_args()
+    given = make_parser().parse_args()
     users = JobUsers.named("daemon") if os.geteuid() == 0 else None
     if users:
         sys.executable = "/usr/bin/python3"  # the one of a checkout may be out of the users' reach
@@ -151,6 +148,13 @@ def main() -> None:
         (folder / "worker").mkdir(mode=0o711)
         starts(given.starts, registry, folder, users)
         large(given.megabytes, registry, folder, users)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--starts", type=int, default=40)
+    parser.add_argument("--megabytes", type=int, default=1024)
+    return parser
 
 
 if __name__ == "__main__":

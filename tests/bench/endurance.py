@@ -9,6 +9,7 @@ scratch space. Queue and store are in memory, in a process of their own: one of 
 
 from __future__ import annotations
 
+import argparse
 import gc
 import logging
 import shutil
@@ -132,7 +133,7 @@ def say(line: str) -> None:
 
 
 def main() -> None:
-    jobs = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
+    jobs = make_parser().parse_args().jobs
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     process_tree.adopt_orphans()
     folder = Path(tempfile.mkdtemp(prefix="endurance-"))
@@ -145,6 +146,12 @@ def main() -> None:
             f"{sample.scratch} |"
         )
     shutil.rmtree(folder)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.endurance")
+    parser.add_argument("jobs", type=int, nargs="?", default=JOBS)
+    return parser
 
 
 if __name__ == "__main__":

@@ -136,10 +136,7 @@ async def ways(parts: Parts, rounds: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=500)
-    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     process_tree.adopt_orphans()
     configure_log("w-1")
     parts = Parts()
@@ -155,6 +152,13 @@ def main() -> int:
         many_lines(parts, space)
     sys.stdout.write("".join(f"{line}\n" for line in parts.lines()))
     return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--folder", type=Path, default=Path("/dev/shm"))
+    return parser
 
 
 if __name__ == "__main__":

@@ -86,11 +86,7 @@ def measure(endpoint: str, threads: int, folder: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size-mib", type=int, default=256)
-    parser.add_argument("--rate", type=float, default=25, help="MB/s for each connection")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     seconds: dict[int, list[float]] = {1: [], PARTS_AT_ONCE: []}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -101,6 +97,14 @@ def main() -> None:
                 found.append(measure(endpoint, threads, Path(folder)))
     for threads, found in seconds.items():
         sys.stdout.write(f"{threads} at once: {median(found):.1f} s for {options.size_mib} MiB\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--size-mib", type=int, default=256)
+    parser.add_argument("--rate", type=float, default=25, help="MB/s for each connection")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser
 
 
 if __name__ == "__main__":

@@ -32,13 +32,17 @@ BODY = '{"v":1,"run":"bench","key":"inputs/file-0000.txt","size":1024,"etag":"0"
 
 
 def main() -> None:
+    options = make_parser().parse_args()
+    compare(options.servers, options.lengths, options.rounds, options.seconds)
+
+
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("--lengths", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each measurement")
     parser.add_argument("--servers", choices=KINDS, nargs="+", default=KINDS)
-    options = parser.parse_args()
-    compare(options.servers, options.lengths, options.rounds, options.seconds)
+    return parser
 
 
 def compare(kinds: Sequence[str], lengths: Sequence[int], rounds: int, seconds: float) -> None:

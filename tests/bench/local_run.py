@@ -39,10 +39,7 @@ XARGS = f"cd copies && ls ../inputs | xargs -P{AT_ONCE} -I@ ../env/job.sh ../inp
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.local_run")
-    parser.add_argument("--files", type=int, default=2_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     rounds = []
     for _ in range(options.rounds):
         with TemporaryDirectory(prefix="local-run-") as folder:
@@ -58,6 +55,13 @@ def main() -> None:
         f"median {median(found.ratio for found in rounds):.2f} times, "
         f"CPU {median(found.cpu_ratio for found in rounds):.2f} times"
     )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.local_run")
+    parser.add_argument("--files", type=int, default=2_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,7 @@ html = false
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.only_changed")
-    parser.add_argument("--files", type=int, default=10_000)
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     with TemporaryDirectory(prefix="only-changed-") as folder:
         bench = Bench(Path(folder))
         bench.make(options.files)
@@ -47,6 +45,12 @@ def main() -> None:
             measure(bench, options.files)
         finally:
             bench.call("local", "stop")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.only_changed")
+    parser.add_argument("--files", type=int, default=10_000)
+    return parser
 
 
 def measure(bench: Bench, files: int) -> None:

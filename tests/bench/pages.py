@@ -73,9 +73,7 @@ def _results(count: int, chance: random.Random) -> Iterator[Result]:
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=100_000)
-    found = gathered(parser.parse_args().files)
+    found = gathered(make_parser().parse_args().files)
     begun = time.process_time()
     page = render(make_report(found))
     made = time.process_time() - begun
@@ -85,6 +83,12 @@ def main() -> None:
     told = ", ".join(f"{name} {ms / 1000:.2f} s" for name, ms in zip(names, times, strict=True))
     sys.stdout.write(f"made: {made:.1f} s CPU, {len(page) / 1e6:.1f} MB\n{told}\n")
     sys.stdout.write(f"{height:,} pixels high, {rows} rows drawn\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=100_000)
+    return parser
 
 
 if __name__ == "__main__":

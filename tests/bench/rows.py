@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import sysconfig
@@ -51,5 +52,11 @@ def measure(what: str, folder: str, environ: Mapping[str, str]) -> None:
     sys.stdout.flush()
 
 
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.rows")
+    parser.add_argument("rows", type=int, nargs="?", default=ROWS)
+    return parser
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else ROWS)
+    main(make_parser().parse_args().rows)

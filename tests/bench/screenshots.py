@@ -35,9 +35,7 @@ def addresses(scratch: Path) -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     """Write all of them into a folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
-    folder = parser.parse_args().folder
+    folder = make_parser().parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         for name, address in addresses(Path(scratch)):
@@ -45,6 +43,12 @@ def main() -> None:
                 made = folder / f"{name}-{width}-{'dark' if dark else 'light'}.png"
                 screenshot(address, made, width, dark=dark)
                 print(made)  # noqa: T201
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    return parser
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ second round for the time without their download.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import random
@@ -103,6 +104,7 @@ class Kind:
 
 def main() -> None:
     """Do each kind of work once, and print a line of a table for each."""
+    first = make_parser().parse_args().first
     show("| work | lines typed | seconds |\n|---|---|---|")
     with TemporaryDirectory(prefix="seven-kinds-") as folder:
         environ = {
@@ -111,11 +113,16 @@ def main() -> None:
             "XDG_STATE_HOME": str(Path(folder, "state")),
         }
         try:
-            first = int(sys.argv[1]) if sys.argv[1:] else 1
             for number, kind in enumerate(KINDS[first - 1 :]):
                 show(measure(kind, Path(folder, str(number)), environ))
         finally:
             typed("parallelize local stop", Path(folder), environ)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.seven_kinds")
+    parser.add_argument("first", type=int, nargs="?", default=1)
+    return parser
 
 
 def measure(kind: Kind, folder: Path, environ: dict[str, str]) -> str:

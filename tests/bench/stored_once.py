@@ -128,14 +128,18 @@ class Bench:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.stored_once")
-    parser.add_argument("--megabytes", type=int, default=60)
-    parser.add_argument("--files", type=int, default=200)
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     with TemporaryDirectory(prefix="stored-once-") as folder:
         bench = Bench(Path(folder))
         bench.make(options.megabytes * 10**6, options.files)
         measure(bench)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.stored_once")
+    parser.add_argument("--megabytes", type=int, default=60)
+    parser.add_argument("--files", type=int, default=200)
+    return parser
 
 
 def measure(bench: Bench) -> None:

@@ -7,12 +7,13 @@ prints its port. It checks nothing: what is measured is who asks.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import json
 import ssl
-import sys
 import zlib
+from pathlib import Path
 
 BODY = bytes(range(256)) * 4
 BATCH = 10
@@ -76,17 +77,23 @@ class _Answering(asyncio.Protocol):
             self._got = self._got[whole:]
 
 
-async def main() -> None:
+async def main(certificate: Path | None) -> None:
     """Serve until killed."""
     context = None
-    if len(sys.argv) > 1:
+    if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(sys.argv[1])
+        context.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(_Answering, "127.0.0.1", 0, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201
     await server.serve_forever()
 
 
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.transport_server")
+    parser.add_argument("certificate", type=Path, nargs="?")
+    return parser
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(make_parser().parse_args().certificate))

@@ -120,13 +120,7 @@ def table(measured: list[Measured]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--calls", type=int, default=3000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     if options.one:
         one = asyncio.run(measure(options.one, options.port, options.calls))
         sys.stdout.write(json.dumps(vars(one)) + "\n")
@@ -138,6 +132,16 @@ def main() -> None:
         sys.stdout.write(f"{name} is left out: {why}\n")
     if options.json:
         options.json.write_text(json.dumps([vars(one) for one in measured], indent=1))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--calls", type=int, default=3000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    return parser
 
 
 if __name__ == "__main__":

@@ -46,10 +46,7 @@ def cpu_seconds(script: str, files: int, serve: Serve | None) -> float:
 
 def main() -> None:
     """Print both, and the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=5000)
-    parser.add_argument("--plain", type=int, default=40)
-    given = parser.parse_args()
+    given = make_parser().parse_args()
     each = cpu_seconds(PLAIN, given.plain, None) / given.plain
     warm = cpu_seconds(WARM, given.files, Serve(jobs=given.files))
     sys.stdout.write(
@@ -57,6 +54,13 @@ def main() -> None:
         f"({1000 * each:.0f} ms each, of {given.plain}), {warm:.1f} s with it "
         f"({1000 * warm / given.files:.1f} ms each): ratio {each * given.files / warm:.0f}\n"
     )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=5000)
+    parser.add_argument("--plain", type=int, default=40)
+    return parser
 
 
 if __name__ == "__main__":

@@ -18,20 +18,7 @@ from tests.chaos.bench import Plan, run_plan
 
 def main() -> int:
     """Run, print the figures, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=3000)
-    parser.add_argument("--faults", type=int, default=300)
-    parser.add_argument("--agents", type=int, default=6)
-    parser.add_argument("--lease", type=int, default=12, help="seconds")
-    parser.add_argument("--pace", type=float, default=1.5, help="seconds between two faults")
-    parser.add_argument("--job-seconds", type=float, default=1.0, help="on average")
-    parser.add_argument("--outage", type=float, default=120, help="seconds, once, for all agents")
-    parser.add_argument("--then", action="store_true", help="with a merge over all results")
-    parser.add_argument("--warm", action="store_true", help="with warm commands (run.serve)")
-    parser.add_argument("--runs", type=int, default=1, help="one after the other, by their seeds")
-    parser.add_argument("--keep", action="store_true", help="keep the files")
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     plan = Plan(
         seed=options.seed,
         jobs=options.jobs,
@@ -46,6 +33,23 @@ def main() -> int:
     )
     plans = (replace(plan, seed=plan.seed + number) for number in range(options.runs))
     return max(run_one(one, keep=options.keep) for one in plans)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=3000)
+    parser.add_argument("--faults", type=int, default=300)
+    parser.add_argument("--agents", type=int, default=6)
+    parser.add_argument("--lease", type=int, default=12, help="seconds")
+    parser.add_argument("--pace", type=float, default=1.5, help="seconds between two faults")
+    parser.add_argument("--job-seconds", type=float, default=1.0, help="on average")
+    parser.add_argument("--outage", type=float, default=120, help="seconds, once, for all agents")
+    parser.add_argument("--then", action="store_true", help="with a merge over all results")
+    parser.add_argument("--warm", action="store_true", help="with warm commands (run.serve)")
+    parser.add_argument("--runs", type=int, default=1, help="one after the other, by their seeds")
+    parser.add_argument("--keep", action="store_true", help="keep the files")
+    return parser
 
 
 def run_one(plan: Plan, *, keep: bool) -> int:
@@ -63,4 +67,5 @@ def run_one(plan: Plan, *, keep: bool) -> int:
     return 1 if verdict.violations else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

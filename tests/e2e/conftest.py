@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -70,12 +71,19 @@ class Shell:
         assert process.returncode == code, f"{words}: {process.returncode}\n{stdout}\n{stderr}"
         return stdout
 
-    def type(self, *lines: str, code: int = 0, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Type lines into one bash, which ends at the first error; return what is printed."""
+    def type(
+        self, *lines: str, code: int = 0, answers: str = "", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Type lines into one bash, which ends at the first error; return what is printed.
+
+        With answers, it is typed into a terminal, as they are; what that shows is the stdout.
+        """
+        words = ["bash", "-c", "\n".join(["set -e", *lines])]
+        if answers:
+            words = ["script", "--quiet", "--return", "--command", shlex.join(words), "/dev/null"]
         done = subprocess.run(
-            ["bash", "-c", "\n".join(["set -e", *lines])], cwd=self.folder, check=False, text=True,
-            env={**self.environ, "BROWSER": "true", **environ}, capture_output=True,
-            stdin=subprocess.DEVNULL,
+            words, cwd=self.folder, check=False, text=True, capture_output=True, input=answers,
+            env={**self.environ, "BROWSER": "true", **environ},
         )  # fmt: skip
         assert done.returncode == code, f"{lines}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

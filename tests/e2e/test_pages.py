@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.console_blocks import named, runs
-from tests.e2e.conftest import PROGRAM, Shell, only_local
+from tests.e2e.conftest import PROGRAM, STRICT, Shell, administrator, only_local, wait_until
+from tests.strict_aws.layer import World
+
+from parallelize.bucket import auto_name
+from parallelize.local.cloud import LocalCloud, start, stop
+from parallelize.local.records import REGION
+from parallelize_core.names import Names
 
 pytestmark = [pytest.mark.timeout(400), only_local]
 
 USES_LOCAL = {"PARALLELIZE_LOCAL": "true"}
 """As after `parallelize use local`, for blocks that leave open where the run is."""
+
+PACKER = """#!/bin/sh
+case $1 in
+--version) echo "Packer v1.9.0" ;;
+build)
+    for word; do case $word in manifest=*) file=${word#manifest=} ;; esac; done
+    echo '{"last_run_uuid": "1", "builds": [{"packer_run_uuid": "1", "artifact_id": "r:ami-1"}]}' \\
+        > "$file" ;;
+esac
+"""
+"""Stands in for Packer, which needs EC2 and ssh: it makes the image ami-1."""
+
+WAIT_AND_FAIL = """
+while [ -e {folder}/hold ]; do sleep 0.1; done
+[ -e {folder}/broken ] && case $1 in *FILE) exit 1 ;; esac
+"""
 
 COPY = """#!/bin/sh
 name=$(basename "$1")
@@ -45,7 +69,7 @@ def program(path: Path, text: str) -> None:
 def project(shell: Shell, command: str, *inputs: str) -> None:
     """Make a project of three small files and one script."""
     program(shell.folder / "env" / "job.sh", command)
-    (shell.folder / "inputs").mkdir()
+    (shell.folder / "inputs").mkdir(parents=True)
     for name in inputs:
         (shell.folder / "inputs" / name).write_text("1\n")
     (shell.folder / "parallelize.toml").write_text(
@@ -150,3 +174,95 @@ def test_a_local_cloud_is_started_interrupted_and_stopped(alone: Shell) -> None:
     machine, _ = alone.type(start, launch).stdout.split()
     done = alone.type(start, *(line.replace("i-0a1b", machine) for line in rest))
     assert machine in done.stdout
+
+
+@pytest.fixture
+def account(tmp_path: Path, environ: dict[str, str]) -> Iterator[Shell]:
+    """A shell of an administrator in an account without a stack, with a project of sixteen files.
+
+    Nothing that is typed in it says that the account is in a local cloud. The command waits while
+    the file `hold` is there, and then fails for the input FILE while `broken` is.
+    """
+    state = tmp_path / "state"
+    cloud = start(state / "parallelize" / "local", daemon_options=STRICT)
+    connect(cloud)
+    # What the stack makes is moto's, and objects are the local cloud's.
+    for stack in ("parallelize", "lab"):
+        bucket = auto_name(Names(stack=stack), World().account, REGION)
+        administrator(cloud, "s3").create_bucket(Bucket=bucket)
+    own = cloud.child_environ(environ) | {"AWS_ACCESS_KEY_ID": "administrator"}
+    shell = Shell(tmp_path / "project", own | {"XDG_STATE_HOME": str(state)})
+    program(shell.folder / "bin" / "packer", PACKER)
+    command = COPY.replace("\n", WAIT_AND_FAIL.format(folder=shell.folder), 1)
+    project(shell, command, "FILE", *(f"{number}.txt" for number in range(15)))
+    yield shell
+    stop(cloud)
+
+
+def connect(cloud: LocalCloud) -> None:
+    """Give the account's network a way out, as that of a new account has."""
+    ec2 = administrator(cloud, "ec2")
+    gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
+    [vpc] = ec2.describe_vpcs()["Vpcs"]
+    ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc["VpcId"])
+    for table in ec2.describe_route_tables()["RouteTables"]:
+        ec2.create_route(
+            RouteTableId=table["RouteTableId"], DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway
+        )
+
+
+@runs("the first hour on AWS")
+def test_the_first_hour_on_aws_is_typed_line_by_line(account: Shell) -> None:
+    """Who types it looks at how far the workers are, and ends by ctrl-C what goes on for ever."""
+    hold, broken = account.folder / "hold", account.folder / "broken"
+    before: dict[str, Callable[[], object]] = {
+        "failures": lambda: (hold.unlink(), wait_until(lambda: has(account, failed=1))),
+        "repro": broken.unlink,
+        "download": lambda: wait_until(lambda: has(account, done=16)),
+    }
+    for line in named("the first hour on AWS").typed():
+        words = shlex.split(line, comments=True)[1:]
+        before.get(words[0], lambda: None)()
+        if words[0] == "status":
+            look(account, words, lambda _: has(account, done=10))
+            hold.touch()
+            broken.touch()
+        elif words[0] == "dashboard":
+            look(account, words, lambda stdout: next(stdout).startswith("http"))
+        else:
+            account.type(line, answers="y\n")
+    assert (account.folder / "out" / "FILE.out").is_file()
+
+
+def has(shell: Shell, **counts: int) -> bool:
+    """Return whether the run's status has these counts."""
+    return bool(counts.items() <= shell.json("status").items())
+
+
+def look(shell: Shell, words: list[str], seen: Callable[[Iterator[str]], bool]) -> None:
+    """Type a line that goes on until ctrl-C, and end it so when something has been seen."""
+    process = shell.start(*words)
+    stdout = iter(process.stdout or [])
+    wait_until(lambda: seen(stdout))
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+
+
+@runs("set up an account", "a second stack", "objects elsewhere", "a key", "image repositories")
+def test_an_account_is_set_up_as_the_pages_say(account: Shell) -> None:
+    path = {"PATH": f"{account.folder / 'bin'}:{account.environ['PATH']}"}
+    doctor, *rest = named("set up an account").typed()
+    assert "stack        is not there" in account.type(doctor, code=2, **path).stderr
+    assert "ami-1" in account.type(*rest, answers="y\n", **path).stdout
+    account.type(*named("a second stack").typed(), answers="y\n")
+    for name in ("objects elsewhere", "a key", "image repositories"):
+        account.type(*named(name).typed(), answers="y\n")
+
+
+@runs("images")
+def test_images_are_built_listed_and_deleted_as_the_page_says(account: Shell) -> None:
+    path = {"PATH": f"{account.folder / 'bin'}:{account.environ['PATH']}"}
+    *lines, prune = named("images").typed()
+    assert account.type(*lines, **path).stdout.count("ami-1\n") == 4
+    assert "no image to delete" in account.type(prune, code=3).stderr

@@ -11,26 +11,36 @@ import sys
 import tempfile
 from pathlib import Path
 
-import atheris
-
-with atheris.instrument_imports(
-    include=["parallelize", "parallelize_agent", "parallelize_core", "zipfile", "tomllib", "gzip"]
-):
-    from tests.fuzz.targets import SEEDS, TARGETS
+INSTRUMENTED = [
+    "parallelize", "parallelize_agent", "parallelize_core", "zipfile", "tomllib", "gzip"
+]  # fmt: skip
 
 
 def main() -> None:
     """Fuzz until libFuzzer ends the process: 0 if nothing was found."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("target", choices=TARGETS)
-    parser.add_argument("--corpus", type=Path, help="a folder to start from and to add to")
-    options, for_libfuzzer = parser.parse_known_args()
+    import atheris  # noqa: PLC0415 - it is installed for this alone
+
+    with atheris.instrument_imports(include=INSTRUMENTED):
+        from tests.fuzz.targets import SEEDS, TARGETS  # noqa: PLC0415 - not before this
+    options = make_parser().parse_args()
     corpus = options.corpus or Path(tempfile.mkdtemp(prefix="corpus-"))
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(SEEDS[options.target]):
         (corpus / f"seed-{number}").write_bytes(seed)
-    atheris.Setup([sys.argv[0], *for_libfuzzer, str(corpus)], TARGETS[options.target])
+    atheris.Setup([sys.argv[0], *options.for_libfuzzer, str(corpus)], TARGETS[options.target])
     atheris.Fuzz()
 
 
-main()
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    from tests.fuzz.targets import TARGETS  # noqa: PLC0415 - they have to be instrumented first
+
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--corpus", type=Path, help="a folder to start from and to add to")
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("for_libfuzzer", nargs=argparse.REMAINDER, metavar="...")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

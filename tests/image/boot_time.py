@@ -8,8 +8,8 @@ boot is a container of its own; the answer is the median, and systemd's own acco
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -61,5 +61,11 @@ def boot(tree: Path) -> tuple[float, str]:
         return datetime.fromisoformat(result.started_at).timestamp() - begun, console
 
 
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.image.boot_time")
+    parser.add_argument("boots", type=int, nargs="?", default=5)
+    return parser
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main(make_parser().parse_args().boots)

@@ -21,13 +21,7 @@ BAD_LUCK = tuple(kind.name for kind in fields(Luck))
 
 def main() -> int:
     """Search, print what is wrong, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
-    parser.add_argument("--executions", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=0, help="0: one for each execution")
-    parser.add_argument("--outputs", type=int, default=1)
-    for name in BAD_LUCK:
-        parser.add_argument(f"--{name}", type=int, default=0)
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     luck = Luck(**{name: getattr(options, name) for name in BAD_LUCK})
     with tempfile.TemporaryDirectory() as folder, structlog.testing.capture_logs():
         agent = Agent(make_work(Path(folder), options.executions, options.outputs), options.workers)
@@ -38,4 +32,15 @@ def main() -> int:
     return 1 if outcome.violation else 0
 
 
-sys.exit(main())
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
+    parser.add_argument("--executions", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=0, help="0: one for each execution")
+    parser.add_argument("--outputs", type=int, default=1)
+    for name in BAD_LUCK:
+        parser.add_argument(f"--{name}", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -151,15 +151,7 @@ def say(line: str) -> None:
 
 def main() -> int:
     """Do what the command line says, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.mutations",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("names", nargs="*", choices=[[], *(m.name for m in (*MUTATIONS, *SAFETY))])
-    parser.add_argument("--rows", action="store_true", help="print the rows of docs/protocol.md")
-    parser.add_argument("--safety", action="store_true", help="those of docs/safety.md")
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     if options.rows:
         for mutation in MUTATIONS:
             say(mutation.row)
@@ -169,6 +161,18 @@ def main() -> int:
     except (MovedError, TestsBrokenError) as error:
         say(str(error))
         return _OTHER_TROUBLE
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutations",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", choices=[[], *(m.name for m in (*MUTATIONS, *SAFETY))])
+    parser.add_argument("--rows", action="store_true", help="print the rows of docs/protocol.md")
+    parser.add_argument("--safety", action="store_true", help="those of docs/safety.md")
+    return parser
 
 
 if __name__ == "__main__":

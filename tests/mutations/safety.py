@@ -262,8 +262,8 @@ OTHERS = (
         "signed-requests",
         "the emulated services take no key but their owner's",
         f"{TOOLS}local/front.py",
-        '    return hmac.compare_digest(made, found["signature"])\n',
-        "    return bool(made)\n",
+        '    return found["service"] if hmac.compare_digest(made, found["signature"]) else None\n',
+        '    return found["service"] if made else None\n',
         (f"{NOBODY}test_the_emulated_services_take_no_other_key",),
     ),
     Mutation(

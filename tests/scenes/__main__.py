@@ -19,11 +19,7 @@ from parallelize_agent.process import tree
 
 def main() -> int:
     """Play the scenes, print what came of each, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.scenes", description=__doc__)
-    parser.add_argument("--outage", type=float, default=Times.outage, help="seconds")
-    parser.add_argument("--lease", type=int, default=Times.lease, help="seconds")
-    parser.add_argument("--only", choices=[scene.__name__ for scene in SCENES])
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     tree.adopt_orphans()
     lost: list[str] = []
     for scene in SCENES:
@@ -36,4 +32,13 @@ def main() -> int:
     return 1 if lost else 0
 
 
-sys.exit(main())
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.scenes", description=__doc__)
+    parser.add_argument("--outage", type=float, default=Times.outage, help="seconds")
+    parser.add_argument("--lease", type=int, default=Times.lease, help="seconds")
+    parser.add_argument("--only", choices=[scene.__name__ for scene in SCENES])
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

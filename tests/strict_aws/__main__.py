@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS
 from tests.strict_aws.rules import RULES
@@ -28,5 +28,12 @@ def regions() -> None:
         print(f"{region:16} {there:2} of {len(DEFAULT_TYPES)}  {' '.join(absent)}")
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.strict_aws", description=__doc__)
+    parser.add_argument("regions", nargs="?", choices=["regions"])
+    return parser
+
+
 if __name__ == "__main__":
-    (regions if sys.argv[1:] == ["regions"] else rules)()
+    (regions if make_parser().parse_args().regions else rules)()

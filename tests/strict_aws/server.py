@@ -61,6 +61,7 @@ class Strict:
     """The rules, in front of all services of a local cloud."""
 
     def __init__(self) -> None:
+        leave_out_no_values()
         self._layer = make_layer(self.world())
         groups.install(self._layer, setattr)
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from tests.console_blocks import ROOT, Block, blocks, blocks_of, pages, summary
+from tests.console_blocks import (
+    ROOT,
+    Block,
+    ProgramCall,
+    blocks,
+    blocks_of,
+    pages,
+    program_calls,
+    summary,
+)
 from tests.e2e import test_dependencies, test_examples, test_pages
 
 from parallelize import cli
@@ -50,10 +59,20 @@ $ parallelize runs
 ```console
 $ parallelize prep
 ```
+
+1. In a list:
+
+   <!-- not run: needs a moon -->
+   ```console
+   $ VARIABLE=1 python -m tests.bench.tree
+   $ python -m tests.bench.warm --files 1 | less
+   ```
 """
     assert list(summary(list(blocks_of("page.md", text)))) == [
-        "2 console blocks on 1 pages, all parsed; 1 run as typed",
-        "  1 not run: needs a moon",
+        "3 console blocks on 1 pages: 1 run as typed",
+        "  1 more are parsed by the programs that they call",
+        "  1 call others, too: page.md:15",
+        "  2 not run: needs a moon",
     ]
 
 
@@ -79,8 +98,30 @@ def test_a_program_of_the_repository_that_a_page_calls_is_there(block: Block) ->
     root = Path(__file__).parents[2]
     for line in block.typed():
         for word in line.split():
-            if word.startswith("tests.bench."):
-                place = root / word.replace(".", os.sep)
-                assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file()
             if word.startswith(("tests/", "tools/", ".ci/")):
                 assert (root / word).exists()
+
+
+@pytest.mark.parametrize("call", sorted(program_calls(), key=str), ids=str)
+def test_a_program_understands_the_words_that_a_text_calls_it_with(call: ProgramCall) -> None:
+    """A program that reads no words has no parser, and none are shown."""
+    name = f"{call.module}.__main__" if spec_is_package(call.module) else call.module
+    program = importlib.import_module(name)
+    if hasattr(program, "make_parser"):
+        program.make_parser().parse_args(call.words)
+    else:
+        assert call.words == ()
+
+
+def spec_is_package(module: str) -> bool:
+    found = importlib.util.find_spec(module)
+    assert found, module
+    return found.submodule_search_locations is not None
+
+
+def test_programs_are_found_in_blocks_with_variables_in_usages_and_in_prose() -> None:
+    found = set(map(str, program_calls()))
+    assert "tests.bench.questions --files 1000 --json tests/bench/figures/questions.json" in found
+    assert "tests.bench.seven_kinds 1" in found
+    assert "tests.image.boot_time 5" in found
+    assert "tests.bench.local_queue --lengths 1000" in found

@@ -72,13 +72,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.client")
-    parser.add_argument("--client", action="append", type=_named, metavar="NAME=PROGRAM")
-    parser.add_argument("--only", action="append", choices=list(ROWS), metavar="NAME")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--count", type=int, default=0, help="of files, jobs or results")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     allowed = sorted(os.sched_getaffinity(0))
     # Clients may use all cores, as s5cmd does.
     core, cloud_core = None, allowed[-1] if len(allowed) > 1 else None
@@ -93,6 +87,16 @@ def main() -> None:
             _say(figure.line)
             if options.json:
                 options.json.write_text(report.encode() + "\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.client")
+    parser.add_argument("--client", action="append", type=_named, metavar="NAME=PROGRAM")
+    parser.add_argument("--only", action="append", choices=list(ROWS), metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=0, help="of files, jobs or results")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    return parser
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from tests.bench.engine.worker_process import AGENT, Program
 
 
 def main() -> None:
-    options = _parse()
+    options = make_parser().parse_args()
     # So that what was started is ended, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     effort = Effort.tiny() if options.tiny else Effort()
@@ -44,7 +44,7 @@ def main() -> None:
                 options.json.write_text(report.encode() + "\n")
 
 
-def _parse() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.engine")
     parser.add_argument(
         "--agent",
@@ -57,7 +57,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--tiny", action="store_true", help="do as little as possible")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    return parser.parse_args()
+    return parser
 
 
 def _named(text: str) -> tuple[str, Program]:

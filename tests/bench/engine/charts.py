@@ -2,7 +2,8 @@
 
     python -m tests.bench.engine.charts
 
-They are in tests/bench/figures/engine.json, as `python -m tests.bench.engine --json` writes them.
+They are in tests/bench/figures/engine.json, as `python -m tests.bench.engine --json FILE` writes
+them.
 """
 
 from __future__ import annotations

@@ -284,12 +284,16 @@ async def serve(config: dict[str, Any], folder: Path) -> None:
 
 
 def main() -> None:
+    options = make_parser().parse_args()
+    options.work_dir.mkdir(parents=True, exist_ok=True)
+    asyncio.run(serve(json.loads(options.config.read_bytes()), options.work_dir))
+
+
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--work-dir", type=Path, required=True)
-    options = parser.parse_args()
-    options.work_dir.mkdir(parents=True, exist_ok=True)
-    asyncio.run(serve(json.loads(options.config.read_bytes()), options.work_dir))
+    return parser
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from tests.bench.fleet_simulation.table import chart, table, with_table
 
 
 def main() -> None:
-    options = parsed()
+    options = make_parser().parse_args()
     inputs = inputs_of(options)
     if options.page:
         PAGE.write_text(with_table(PAGE.read_text(), Inputs()))
@@ -36,7 +36,7 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def parsed() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.fleet_simulation")
     parser.add_argument("--former", action="store_true")
     parser.add_argument("--queues", type=int, default=1)
@@ -48,7 +48,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--job-seconds", type=float, default=1)
-    return parser.parse_args()
+    return parser
 
 
 def inputs_of(options: argparse.Namespace) -> Inputs:

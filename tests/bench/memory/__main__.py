@@ -1,10 +1,10 @@
 """How well memory is used with no setting, beside the best fixed number of slots.
 
-    python -m tests.bench.memory [--seeds 3]      in simulated time, by the shipped rule
-    python -m tests.bench.memory --lanes          on small machines, with and without a large lane
-    python -m tests.bench.memory --fleet          on eight machines of 2 CPUs and 8 GB
-    python -m tests.bench.memory --real           with real processes, a twentieth of the size
-    python -m tests.bench.memory --real --lanes   the same, with a large machine beside them
+    python -m tests.bench.memory [--seeds 3]      # in simulated time, by the shipped rule
+    python -m tests.bench.memory --lanes          # on small machines, with and without a large lane
+    python -m tests.bench.memory --fleet          # on eight machines of 2 CPUs and 8 GB
+    python -m tests.bench.memory --real           # with real processes, a twentieth of the size
+    python -m tests.bench.memory --real --lanes   # the same, with a large machine beside them
 
 Jobs have mapsnap's distribution of memory: median 1.8 GB, p99 5.7 GB, whatever their input. When
 there is no memory left, the kernel ends the largest job. "Best" is the fixed number of slots that
@@ -39,19 +39,7 @@ FLEET = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.memory")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--real", action="store_true")
-    parser.add_argument("--lanes", action="store_true")
-    parser.add_argument("--fleet", action="store_true")
-    parser.add_argument("--jobs", type=int, default=200, help="of the real runs")
-    parser.add_argument("--workers", type=int, default=1, help="machines of the real runs")
-    parser.add_argument("--cpus", type=int, default=16, help="of each of them")
-    parser.add_argument("--memory", type=int, default=32, help="of each, in GB before it is scaled")
-    parser.add_argument("--seconds", type=float, default=8, help="of a job, real or of the fleet")
-    parser.add_argument("--slots", type=int, nargs="+", default=(0, 10, 11, 12, 13),
-                        help="those to compare; 0 is no setting")  # fmt: skip
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     if options.real:
         machines = options.workers, options.cpus, options.memory * real.GB
         fleet = real.Fleet(*machines, lanes=options.lanes, seconds=options.seconds)
@@ -68,6 +56,22 @@ def main() -> None:
         for growth in GROWTHS:
             for seed in range(1, options.seeds + 1):
                 show(machine, growth, seed)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.memory")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--real", action="store_true")
+    parser.add_argument("--lanes", action="store_true")
+    parser.add_argument("--fleet", action="store_true")
+    parser.add_argument("--jobs", type=int, default=200, help="of the real runs")
+    parser.add_argument("--workers", type=int, default=1, help="machines of the real runs")
+    parser.add_argument("--cpus", type=int, default=16, help="of each of them")
+    parser.add_argument("--memory", type=int, default=32, help="of each, in GB before it is scaled")
+    parser.add_argument("--seconds", type=float, default=8, help="of a job, real or of the fleet")
+    parser.add_argument("--slots", type=int, nargs="+", default=(0, 10, 11, 12, 13),
+                        help="those to compare; 0 is no setting")  # fmt: skip
+    return parser
 
 
 def show(machine: Machine, growth: float, seed: int) -> None:

@@ -1,7 +1,7 @@
 """Five questions about what does one command on many files, asked of ours and of its peers.
 
-    python -m tests.bench.questions [--only QUESTION ...] [--files 400] [--rounds 1] [--json FILE]
-    python -m tests.bench.questions --write     the table and charts of docs, from the figures
+    python -m tests.bench.questions [--only first ...] [--files 400] [--rounds 1] [--json FILE]
+    python -m tests.bench.questions --write     # the table and charts of docs, from the figures
 
 Everything takes turns in one run, with two commands at once, files on a memory file system, S3 and
 SQS of the small cloud. BENCH_PEERS names the folder of a virtual environment's programs, in which
@@ -126,13 +126,7 @@ ROWS: dict[str, Callable[[Questions, CloudProcess], Iterator[Figure]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.questions")
-    parser.add_argument("--only", action="append", choices=list(ROWS), metavar="QUESTION")
-    parser.add_argument("--files", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--write", action="store_true", help=f"the page, from {FIGURES}")
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     if options.write:
         write(Report.read(FIGURES))
         return
@@ -149,6 +143,16 @@ def main() -> None:
                 sys.stdout.flush()
                 if options.json:
                     options.json.write_text(report.encode() + "\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.questions")
+    parser.add_argument("--only", action="append", choices=list(ROWS), metavar="QUESTION")
+    parser.add_argument("--files", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--write", action="store_true", help=f"the page, from {FIGURES}")
+    return parser
 
 
 if __name__ == "__main__":

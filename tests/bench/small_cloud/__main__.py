@@ -33,11 +33,7 @@ async def serve(cloud: SmallCloud, port: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.small_cloud")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds that each request takes")
-    parser.add_argument("--megabytes", type=float, default=0.0, help="per second and connection")
-    options = parser.parse_args()
+    options = make_parser().parse_args()
     try:
         import uvloop as loops  # noqa: PLC0415 - it may not be there
     except ImportError:
@@ -46,6 +42,14 @@ def main() -> None:
     gc.set_threshold(100_000, 50, 1000)
     cloud = SmallCloud(options.delay, options.megabytes * 1e6)
     loops.run(serve(cloud, options.port))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.small_cloud")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds that each request takes")
+    parser.add_argument("--megabytes", type=float, default=0.0, help="per second and connection")
+    return parser
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -95,6 +96,21 @@ def test_without_packer_build_says_where_to_get_it(
     told = capsys.readouterr().err
     assert "error: Packer is not installed" in told
     assert "https://developer.hashicorp.com/packer/install" in told
+
+
+@pytest.mark.parametrize("told", ["1.6.6", "Packer v1.8.7\\n\\nYour version is out of date!"])
+def test_an_old_packer_is_named_before_anything_is_built(
+    ec2: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    (tmp_path / "packer").write_text(f"#!/bin/sh\nprintf '{told}'\n")
+    (tmp_path / "packer").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cli.run(["image", "build"]) == 2
+    text = capsys.readouterr().err
+    assert "is too old" in text
+    assert "the image needs 1.9 or later" in text
+    assert "step 1" not in text
 
 
 def test_a_dry_run_of_build_prints_the_commands_even_without_packer(

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,15 +236,51 @@ class OneMachine:
         self.terminated += asked["InstanceIds"]
 
 
-def test_starts_and_ends_of_machines_need_not_wait_for_the_next_poll(tmp_path: Path) -> None:
-    ec2 = OneMachine()
-    agent = [sys.executable, "-c", "pass"]
-    manager = InstanceManager(ec2, tmp_path, state_of_this_process(1), agent)  # type: ignore[arg-type]
-    manager.poll_seconds = 3600
-    manager.start()
-    try:
+@pytest.fixture
+def one_machine(tmp_path: Path) -> Iterator[tuple[OneMachine, Callable[..., InstanceManager]]]:
+    """EC2, and what starts a manager that looks at it only when there is reason to."""
+    ec2, managers = OneMachine(), list[InstanceManager]()
+
+    def start(agent: str, grace_seconds: float = 60) -> InstanceManager:
+        command, state = [sys.executable, "-c", agent], state_of_this_process(1)
+        manager = InstanceManager(ec2, tmp_path, state, command, grace_seconds)  # type: ignore[arg-type]
+        manager.poll_seconds = 3600
+        manager.start()
+        managers.append(manager)
         ec2.wanted = True
         manager.look()
-        until(lambda: ec2.terminated == ["i-1"])
-    finally:
+        return manager
+
+    yield ec2, start
+    for manager in managers:
         manager.close()
+
+
+def test_starts_and_ends_of_machines_need_not_wait_for_the_next_poll(
+    one_machine: tuple[OneMachine, Callable[..., InstanceManager]],
+) -> None:
+    ec2, start = one_machine
+    start("pass")
+    until(lambda: ec2.terminated == ["i-1"])
+
+
+def test_an_interrupted_machine_ends_in_time_without_a_poll(
+    one_machine: tuple[OneMachine, Callable[..., InstanceManager]],
+) -> None:
+    ec2, start = one_machine
+    manager = start("import time; time.sleep(3600)")
+    until(lambda: bool(manager.views()))
+    manager.interrupt("i-1", seconds=0.2)
+    until(lambda: ec2.terminated == ["i-1"])
+
+
+def test_a_machine_that_ignores_its_power_button_ends_in_time_without_a_poll(
+    one_machine: tuple[OneMachine, Callable[..., InstanceManager]],
+) -> None:
+    ec2, start = one_machine
+    ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    manager = start(f"{ignore} time.sleep(3600)", grace_seconds=0.2)
+    until(lambda: any(view.pid for view in manager.views()))
+    ec2.wanted = False
+    manager.look()
+    until(lambda: ec2.terminated == ["i-1"])

@@ -93,7 +93,8 @@ def test_an_object_that_is_replaced_leaves_no_file(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
     objects = Objects(disk)
     for body in (b"a" * LARGE, b"b" * LARGE):
-        objects.put("bucket", "key", objects.store(body, "etag", {}))
+        there = objects.find("bucket", "key")
+        objects.put("bucket", "key", objects.store(body, "etag", {}), there)
     assert len([*(tmp_path / FILES).glob("*/*")]) == 1
     objects.delete("bucket", "key")
     assert not [*(tmp_path / FILES).glob("*/*")]
@@ -103,9 +104,9 @@ def test_an_object_that_is_replaced_leaves_no_file(tmp_path: Path) -> None:
 def test_more_than_the_quota_is_refused_and_what_is_there_stays(tmp_path: Path) -> None:
     disk = Disk(tmp_path, QUOTA)
     objects = Objects(disk)
-    objects.put("bucket", "first", objects.store(b"a" * LARGE, "etag", {}))
+    objects.put("bucket", "first", objects.store(b"a" * LARGE, "etag", {}), None)
     with pytest.raises(S3Error, match="QuotaExceeded"):
-        objects.put("bucket", "second", objects.store(b"b" * LARGE, "etag", {}))
+        objects.put("bucket", "second", objects.store(b"b" * LARGE, "etag", {}), None)
     assert objects.find("bucket", "first") is not None
     assert disk.used_bytes == LARGE
 

@@ -32,3 +32,20 @@ async def winners(queue: Queue) -> set[str]:
 
 def test_no_poll_gets_every_message_because_it_always_asks_first(tmp_path: Path) -> None:
     assert asyncio.run(winners(Queue("q", Disk(tmp_path)))) == {"first", "second"}
+
+
+def test_polls_end_when_the_last_message_is_deleted(tmp_path: Path) -> None:
+    async def found() -> list[bool]:
+        queue = Queue("q", Disk(tmp_path))
+        for body in ("first", "second"):
+            queue.send(body, {}, 0)
+        first, second = (message.receipt_handle for message in queue.receive(2, 60))
+        polls = [asyncio.create_task(queue.wait(3600)) for _ in range(2)]
+        await asyncio.sleep(0)
+        queue.delete(first)
+        await asyncio.sleep(0)
+        assert not any(poll.done() for poll in polls), "a job that goes on may still come back"
+        queue.delete(second)
+        return await asyncio.gather(*polls)
+
+    assert asyncio.run(found()) == [False, False]

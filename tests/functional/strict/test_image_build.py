@@ -107,7 +107,7 @@ def source(layer, tmp_path, monkeypatch):
     )
     real, own = shutil.which("packer"), tmp_path / "bin"
     own.mkdir()
-    (own / "packer").write_text(f'#!/bin/sh\n[ "$1" = init ] || exec {real} "$@"\n')
+    (own / "packer").write_text(STAND_IN.format(real=real))
     (own / "packer").chmod(0o755)
     monkeypatch.setenv("PATH", f"{own}:/usr/bin:/bin")
     for name, value in {
@@ -120,6 +120,14 @@ def source(layer, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     return folder.parent
 
+
+STAND_IN = """#!/bin/sh
+case $1 in
+--version) echo 1.9.0 ;;
+init) ;;
+*) exec {real} "$@" ;;
+esac
+"""
 
 KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
 

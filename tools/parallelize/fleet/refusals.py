@@ -80,7 +80,7 @@ def _too_many(waiting: int, there: int, count: int) -> UsageError:
     fewer = f"launch {useful}   " if useful else ""
     return UsageError(
         f"{there + count} workers for {plural(waiting, 'file')}: some would have nothing to do",
-        f"{plural(there, 'worker')} of them there already" if there else None,
+        f"{plural(there, 'worker')} there already" if there else None,
         f"{fewer}(--force launches {count} anyway)",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -22,6 +23,9 @@ MANIFEST = "manifest.json"
 
 AMD64_ONLY = ("gpu",)
 """The bases for which the template has no arm64 image."""
+
+OLDEST_PACKER = (1, 9)
+"""As `packer/plugins.pkr.hcl` requires; before 1.7 there is no `packer init` that would say so."""
 
 INSTALL_PACKER = "install it: https://developer.hashicorp.com/packer/install"
 
@@ -108,14 +112,27 @@ def find_source(given: Path | None) -> Path:
 def build(plan: BuildPlan, environ: Mapping[str, str]) -> str:
     """Build the image, and return its id; the programs' output goes to stderr as it comes.
 
-    Raises UsageError if Packer is missing, ServiceError if a step fails.
+    Raises UsageError if Packer is missing or too old, ServiceError if a step fails.
     """
-    if shutil.which(PACKER) is None:
-        raise UsageError("Packer is not installed", "it makes the image", INSTALL_PACKER)
+    _check_packer(environ)
     for number, command in enumerate(plan.commands, start=1):
         say(f"step {number} of {len(plan.commands)}: {_name(command)}")
         _run(command, plan.template, environ)
     return image_in((plan.out / MANIFEST).read_text(encoding="utf-8"))
+
+
+def _check_packer(environ: Mapping[str, str]) -> None:
+    if shutil.which(PACKER) is None:
+        raise UsageError("Packer is not installed", "it makes the image", INSTALL_PACKER)
+    told = subprocess.run(
+        [PACKER, "--version"], env=environ, capture_output=True, text=True, check=False
+    ).stdout
+    found = re.search(r"(\d+)\.(\d+)[.\d]*", told)
+    if found and (int(found[1]), int(found[2])) < OLDEST_PACKER:
+        oldest = ".".join(map(str, OLDEST_PACKER))
+        raise UsageError(
+            f"Packer {found[0]} is too old", f"the image needs {oldest} or later", INSTALL_PACKER
+        )
 
 
 def image_in(manifest: str) -> str:

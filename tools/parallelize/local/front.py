@@ -32,10 +32,10 @@ from parallelize.local.sqs.service import SQS
 ALGORITHM = "AWS4-HMAC-SHA256"
 
 _AUTHORIZATION = re.compile(
-    rf"{ALGORITHM} +Credential=(?P<key>[^/,\s]+)/(?P<scope>[^,\s]+), *"
+    rf"{ALGORITHM} +Credential=(?P<key>[^/,\s]+)/"
+    r"(?P<scope>\d{8}/[^/,\s]+/(?P<service>[^/,\s]+)/aws4_request), *"
     r"SignedHeaders=(?P<headers>[^,\s]+), *Signature=(?P<signature>[0-9a-f]{64})"
 )
-_SCOPE = re.compile(r"\d{8}/[^/]+/[^/]+/aws4_request")
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class SignedRequest:
     body: bytes = b""
 
 
-def is_signed(request: SignedRequest, secret: str) -> bool:
-    """Whether a request carries a signature that only the owner of `secret` can make."""
+def signed_for(request: SignedRequest, secret: str) -> str | None:
+    """Return for which service a request is signed; None if not by the owner of `secret`."""
     found = _AUTHORIZATION.fullmatch(request.headers.get("authorization", "").strip())
-    if found is None or not _SCOPE.fullmatch(found["scope"]):
-        return False
+    if found is None:
+        return None
     names = found["headers"].split(";")
     # Without these, a signature would be valid for any host, at any time.
     if not {"host", "x-amz-date"} <= set(names) or not set(names) <= request.headers.keys():
-        return False
+        return None
     made = sign(request, names, found["scope"], secret)
-    return hmac.compare_digest(made, found["signature"])
+    return found["service"] if hmac.compare_digest(made, found["signature"]) else None
 
 
 def sign(request: SignedRequest, names: list[str], scope: str, secret: str) -> str:
@@ -103,9 +103,6 @@ def _digest(content: bytes) -> str:
 UNSIGNED = "SignatureDoesNotMatch"
 WHY = "not signed with the key of the local cloud that runs; parallelize local start prints it"
 
-_SERVICE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/(?P<name>[^/]+)/aws4_request")
-
-
 WHO_AM_I = b"Action=GetCallerIdentity&"
 OWNER = (
     '<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
@@ -145,10 +142,10 @@ class Front:
             return Response(403, f"{why}\n".encode(), content_type="text/plain")
         if request.path.startswith(f"{CONTROL_PREFIX}/"):
             return self._others(request)
-        if not is_signed(_signed(request), self._secret):
+        service = signed_for(_signed(request), self._secret)
+        if service is None:
             return _unsigned(headers.get("content-type", ""))
-        named = _SERVICE.search(headers["authorization"])
-        return self._services.get(named["name"] if named else "", self._others)(request)
+        return self._services.get(service, self._others)(request)
 
     def _identify(self, request: Request) -> Answer:
         """Tell the owner the account, which the bucket is named after; moto knows other users."""

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
@@ -201,9 +202,15 @@ def encode_head(response: Response, length: int, *, keep: bool) -> bytes:
     close = "" if keep else "Connection: close\r\n"
     return (
         f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
-        f"Date: {formatdate(time.time(), usegmt=True)}\r\n"
+        f"Date: {http_date(int(time.time()))}\r\n"
         f"{extra}{kind}{size}{close}\r\n"
     ).encode("latin-1")
+
+
+@lru_cache(maxsize=4096)
+def http_date(at: int) -> str:
+    """Return a time, given in seconds since 1970, in the form of HTTP's headers."""
+    return formatdate(at, usegmt=True)
 
 
 def _failure(request: Request) -> Response:

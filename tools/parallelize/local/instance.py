@@ -98,9 +98,9 @@ class Instance:
         now = datetime.now(UTC)
         self._notices = Notices(interruption=self._notices.interruption, rebalance=now)
 
-    def is_overdue(self) -> bool:
-        """Whether it is time to pull the plug."""
-        return time.monotonic() >= self._power_off_at
+    def seconds_left(self) -> float:
+        """Return when to pull the plug, in seconds from now; infinity if nothing says so."""
+        return self._power_off_at - time.monotonic()
 
     def has_ended(self) -> bool:
         """Whether the machine is off."""

@@ -27,8 +27,9 @@ AGENT = (sys.executable, "-m", "parallelize_agent")
 NOTICE_SECONDS = 120.0
 SHUTDOWN_GRACE_SECONDS = 120.0
 
-# A look takes about 15 ms of CPU time, ours and the emulator's together.
-POLL_SECONDS = 0.5
+# A look takes about 15 ms of CPU time, ours and the emulator's together. Whatever is known to
+# change a machine asks for a look; this is for the rest.
+POLL_SECONDS = 5.0
 ALIVE = ["pending", "running"]
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ class InstanceManager:
         """Post a spot notice, and pull the plug after `seconds`. Raises KeyError if not alive."""
         with self._lock:
             self._alive(instance_id).announce_interruption(seconds)
+        self.look()
 
     def recommend_rebalance(self, instance_id: str) -> None:
         """Post a rebalance recommendation. Raises KeyError if not alive."""
@@ -124,8 +126,14 @@ class InstanceManager:
             except Exception:
                 # One failed look must not leave all machines without a manager.
                 log.exception("cannot follow EC2; trying again")
-            self._awake.wait(self.poll_seconds)
+            self._awake.wait(self._pause_seconds())
             self._awake.clear()
+
+    def _pause_seconds(self) -> float:
+        """Return how long nothing has to be done, unless something asks for a look."""
+        with self._lock:
+            left = [instance.seconds_left() for instance in self._living()]
+        return max(0.0, min([self.poll_seconds, *left]))
 
     def _follow_ec2(self) -> None:
         described = self._describe()
@@ -137,7 +145,7 @@ class InstanceManager:
     def _follow(self, instance: Instance, *, is_wanted: bool) -> None:
         if instance.has_ended():
             self._retire(instance)
-        elif instance.is_overdue():
+        elif instance.seconds_left() <= 0:
             instance.pull_plug()
             self._retire(instance)
         elif not is_wanted and instance.state is InstanceState.RUNNING:

@@ -7,11 +7,10 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import formatdate
 from typing import NamedTuple
 
 from parallelize.local.disk import INLINE_BYTES, Disk, QuotaError
-from parallelize.local.http import FileBody, Request, Response
+from parallelize.local.http import FileBody, Request, Response, http_date
 from parallelize.local.s3.answers import S3Error
 from parallelize.local.s3.bodies import CHECKSUM
 
@@ -63,12 +62,10 @@ class Objects:
         size, etag, modified, headers, file, body = row
         return StoredObject(size, etag, modified, json.loads(headers), file, body)
 
-    def put(self, bucket: str, key: str, stored: StoredObject) -> None:
-        """Write an object, replacing any other. Raises S3Error if there is no room."""
-        before = self._disk.execute(
-            "select size, file from objects where bucket = ? and key = ?", (bucket, key)
-        ).fetchone() or (0, None)
-        reserve(self._disk, stored.size - before[0])
+    def put(self, bucket: str, key: str, stored: StoredObject, there: StoredObject | None) -> None:
+        """Write an object, replacing what is `there`. Raises S3Error if there is no room."""
+        more = stored.size - (there.size if there else 0)
+        reserve(self._disk, more)
         self._disk.execute(
             "insert or replace into objects values (?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -76,8 +73,8 @@ class Objects:
                 json.dumps(stored.headers), stored.file, stored.body,
             ),
         )  # fmt: skip
-        self._disk.used_bytes += stored.size - before[0]
-        self._disk.remove_file(before[1])
+        self._disk.used_bytes += more
+        self._disk.remove_file(there.file if there else None)
 
     def delete(self, bucket: str, key: str) -> None:
         """Remove an object if it exists."""
@@ -194,8 +191,8 @@ def _shown(stored: StoredObject, request: Request) -> tuple[tuple[str, str], ...
         for name, value in stored.headers.items()
         if name != "content-type" and (checksums or not name.startswith(CHECKSUM))
     ]
-    modified = formatdate(stored.modified, usegmt=True)
-    ours = (("ETag", f'"{stored.etag}"'), ("Last-Modified", modified), ("Accept-Ranges", "bytes"))
+    modified = ("Last-Modified", http_date(int(stored.modified)))
+    ours = (("ETag", f'"{stored.etag}"'), modified, ("Accept-Ranges", "bytes"))
     return (*ours, *kept)
 
 

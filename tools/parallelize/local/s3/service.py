@@ -130,11 +130,12 @@ class S3:
         raise S3Error(501, "NotImplemented")
 
     def _put(self, request: Request, bucket: str, key: str, headers: dict[str, str]) -> Answer:
-        check_write(request, self._objects.find(bucket, key))
+        there = self._objects.find(bucket, key)
+        check_write(request, there)
         if len(request.body) > INLINE_BYTES:
             return self._put_later(request, bucket, key, headers)
         stored = self._stored(request.body, headers)
-        self._objects.put(bucket, key, stored)
+        self._objects.put(bucket, key, stored, there)
         return _written(stored)
 
     async def _put_later(
@@ -143,8 +144,9 @@ class S3:
         """Write a large body off the loop; the conditions are checked once more afterwards."""
         stored = await asyncio.to_thread(self._stored, request.body, headers)
         try:
-            check_write(request, self._objects.find(bucket, key))
-            self._objects.put(bucket, key, stored)
+            there = self._objects.find(bucket, key)
+            check_write(request, there)
+            self._objects.put(bucket, key, stored, there)
         except BaseException:
             self._disk.remove_file(stored.file)
             raise

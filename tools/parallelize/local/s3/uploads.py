@@ -87,11 +87,12 @@ class Uploads:
         # Others may have written, completed or aborted meanwhile.
         try:
             self._headers(upload, bucket, key)
-            check_write(request, self._objects.find(bucket, key))
+            there = self._objects.find(bucket, key)
+            check_write(request, there)
             stored = _whole(chosen, headers, file)
             with self._disk.transaction():
                 self._forget(upload)
-                self._objects.put(bucket, key, stored)
+                self._objects.put(bucket, key, stored, there)
         except BaseException:
             self._disk.remove_file(file)
             raise

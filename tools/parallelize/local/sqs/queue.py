@@ -68,7 +68,7 @@ class Queue:
         self.redrive: Redrive | None = None
         self._disk = disk
         self._index: MessageIndex[Message] = MessageIndex()
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[bool]] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._load()
 
@@ -110,6 +110,7 @@ class Queue:
         entry = self._find(receipt_handle)
         if entry:
             self._remove(entry)
+            self._end_waits_for_nothing()
 
     def change_visibility(self, receipt_handle: str, seconds: float) -> None:
         """Make a message in flight visible again `seconds` from now. Raises SQSError."""
@@ -139,15 +140,19 @@ class Queue:
         self._index = MessageIndex()
         self._disk.execute("delete from messages where queue = ?", (self.name,))
 
-    async def wait(self, seconds: float) -> None:
-        """Return when there may be a message to receive, or after `seconds`."""
+    async def wait(self, seconds: float) -> bool:
+        """Return True when there may be a message to receive, False if waiting is over.
+
+        That is after `seconds`, and when the queue's last message is deleted: workers that wait
+        then need not wait any longer to find out that their run is over.
+        """
         loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
+        waiter: asyncio.Future[bool] = loop.create_future()
         self._waiters.append(waiter)
         timer = loop.call_later(seconds, _finish, waiter)
         self._rearm()
         try:
-            await waiter
+            return await waiter
         except asyncio.CancelledError:
             # Its client is gone; pass the wake-up on to the next one.
             self._wake()
@@ -217,9 +222,16 @@ class Queue:
         random.shuffle(waiting)
         visible = self._index.count(State.VISIBLE)
         for waiter in waiting[:visible]:
-            waiter.set_result(None)
+            waiter.set_result(True)
         self._waiters = waiting[visible:]
         self._rearm()
+
+    def _end_waits_for_nothing(self) -> None:
+        """End all waits if the queue has no messages left."""
+        if not len(self._index):
+            waiting, self._waiters = self._waiters, []
+            for waiter in waiting:
+                _finish(waiter)
 
     def _rearm(self) -> None:
         """Wake the waiters when the next hidden message will be visible."""
@@ -232,6 +244,6 @@ class Queue:
             self._alarm = loop.call_later(max(0.001, at - time.time()), self._wake)
 
 
-def _finish(waiter: asyncio.Future[None]) -> None:
+def _finish(waiter: asyncio.Future[bool]) -> None:
     if not waiter.done():
-        waiter.set_result(None)
+        waiter.set_result(False)

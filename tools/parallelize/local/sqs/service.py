@@ -112,8 +112,9 @@ async def _receive_later(
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     taken: list[Message] = []
-    while not taken and (left := deadline - loop.time()) > 0:
-        await queue.wait(left)
+    goes_on = True
+    while goes_on and not taken and (left := deadline - loop.time()) > 0:
+        goes_on = await queue.wait(left)
         taken = take()
     return _received(taken, fields)
 

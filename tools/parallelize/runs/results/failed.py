@@ -26,6 +26,12 @@ COMPARED = 1000
 _NUMBER = re.compile(r"\b(?:0x[0-9a-fA-F]+|\d+(?:[.,:]\d+)*)\b")
 """What varies between failures that are otherwise equal: lines, times, addresses, sizes."""
 
+_MARK = "\0"
+"""Stands for a name while it is looked for; last words have none, as it is escaped in them."""
+
+_MARKED = re.compile(rf"(?<!\w)(?:[^\s'\"(]*/)?{_MARK}(?!\w)")
+"""A name with the folders before it, as each job has another scratch folder."""
+
 SHORTEST_NAME = 3
 """Characters. A shorter name can be part of a sentence by chance."""
 
@@ -80,8 +86,8 @@ def _without_name(result: Result) -> str:
     words, path = last_words(result)[:COMPARED], PurePosixPath(escape(result.key))
     for name in (str(path), path.name, path.stem):
         if len(name) >= SHORTEST_NAME:
-            # With the folders before it: each job has another scratch folder.
-            words = re.sub(rf"(?<!\w)(?:[^\s'\"(]*/)?{re.escape(name)}(?!\w)", OWN_NAME, words)
+            marked = _MARKED.sub(OWN_NAME, words.replace(name, _MARK))
+            words = marked.replace(_MARK, name)
     # The agent puts the names of outputs in quotes.
     return re.sub(r'"[^"]+"', '"..."', words) if result.cause is Cause.OUTPUT else words
 
