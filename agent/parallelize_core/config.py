@@ -53,24 +53,23 @@ class AgentConfig(BaseModel):
     `slots` is a number of jobs at once, 0 for every logical CPU, or a multiple of the cores such as
     "2x" or "0.5x". All times are in seconds, sizes in bytes. `hourly_usd` has the prices at launch
     (see `cost.price_key`), `rates` those of everything else that is charged; the run is paused when
-    it has cost `max_cost_usd`. `metrics` says whether figures for alarms go to CloudWatch,
-    `log_group` where a copy of the agent's own log goes; empty for nowhere.
+    it has cost `max_cost_usd`. With `metrics`, the agent sends CloudWatch the figures that alarms
+    need. `log_group` receives a copy of the agent's own log; if empty, nothing does.
 
-    A job waits `later_seconds` after its command asked for another try, `recovery_seconds` after
-    a failure of machine or network. After `max_unfit` files in a row that failed for such reasons,
-    something is wrong with the worker, and it gives up; it also leaves after an outage of S3 or SQS
-    of `max_outage_seconds`. A job that was received more than `max_receives` times without an
-    answer takes its workers down with it, and is not tried again.
+    A job is retried `later_seconds` after its command asked for that, and `recovery_seconds` after
+    a failure of the machine or the network. After `max_unfit` such failures in a row, the worker
+    itself is faulty and leaves; it also leaves when S3 or SQS is out for `max_outage_seconds`. A
+    job that was received more than `max_receives` times without an answer is taken to crash its
+    workers, and is not retried.
 
-    `queue_url` is the queue of the worker's own `lane`; if the run has several, `lane_queue_urls`
-    has those of all. `steady_start` is given if somebody starts workers for the steady lane when
-    jobs come there; without it none is sent to wait for a machine, but for what was interrupted.
+    `queue_url` is the queue of the worker's own `lane`; if the run has several lanes,
+    `lane_queue_urls` has the queues of all. `steady_start` says that workers for the steady lane
+    are started once jobs are there; without it, only interrupted jobs are sent to that lane.
 
     `fleet` says how the worker was launched: a worker of a group reduces the group's size when it
     leaves. The metadata service may not know of the group at first.
 
-    `path` is the PATH of the shell that launched a machine in the local cloud, which starts the
-    machine with it; EC2's machines have their own.
+    `path` is set in the local cloud only: the PATH of the shell that launched the machine.
 
     `root_setup` is a script that root runs on a machine from the image before the first job. It is
     here and not in S3 because the person who sets a machine's user data controls it anyway.

@@ -2,12 +2,12 @@
 
 It is the SHA-256 of everything that decides what a pure command delivers: the recipe (a digest of
 command, environment and naming of outputs, see `Run.recipe`), and of the job its name, the names,
-sizes and contents of its files, its variables and its number. For a content stands its SHA-256,
-or its ETag where no more is known, as of objects that somebody else has stored. The worker computes
-the key from the record of the run and the message that it executes, and holds what it fetches
-against the checksum; a client computes it from the manifest and the settings of now.
+sizes and contents of its files, its variables and its number. A content is represented by its
+SHA-256, or by its ETag if only that is known, as for objects that somebody else has stored. The
+worker computes the key from the run's record and the message that it executes, and checks what it
+fetches against the SHA-256; a client computes it from the manifest and its current settings.
 
-Former versions took the ETag of every file, so a result of theirs is compared by that.
+Former versions used the ETag of every file, so their results are compared by ETag.
 """
 
 from __future__ import annotations

@@ -92,16 +92,17 @@ class GpuUse(Contract):
 
 
 class Heartbeat(Record):
-    """What a worker reports of itself. `seen` and `started` are seconds since 1970, by its clock.
+    """What a worker reports about itself.
 
+    `seen` and `started` are seconds since 1970, by its clock.
     `interval_seconds` says when the next heartbeat is due, so readers can tell who is overdue.
     `ready` is when its set-up had ended and it began to receive (as `seen`).
     `reason` says why it drains, left or failed, `fix` what a person may do about it, and `leaving`
-    since when (as `seen`). `hourly_usd` is the machine's price at launch, `max_cost_usd` the limit
-    of the whole run that it was given, `charges` what it has cost besides its machine. `market` is
-    "spot" or "on-demand", empty if that is not known. `failed_in_row` counts the commands that
-    failed before any has succeeded on this worker; `unfit` says that it left because it, and not
-    the work, is at fault. `memory` says what its jobs need; workers of former versions do not know.
+    since when (as `seen`). `hourly_usd` is the machine's price at launch, `max_cost_usd` the cost
+    limit of the whole run, `charges` what the worker has cost besides its machine. `market` is
+    "spot" or "on-demand", empty if unknown. `failed_in_row` counts the commands that failed before
+    the first success on this worker; `unfit` says that it left because the worker, not the work, is
+    at fault. `memory` says what its jobs need; workers of former versions do not report it.
     `gpus` are those that the driver reports. `lane` is the worker's own.
     """
 

@@ -34,21 +34,21 @@ ROOM_PER_PEAK = 2
 class JobMessage(Contract):
     """One attempt at one job of one run.
 
-    `key` names the job. A plain one is a single file, and named after it. Others have `files`,
-    perhaps none, and `variables`; `size` and `etag` are then those of all files together. `number`
-    counts the run's jobs from 1, if the command wants to know. `merge` says that it is the last
-    job, over the results of all others (see `merge`): then `etag` is the SHA-256 of their list.
+    `key` names the job. A plain job is a single file, and is named after it. Other jobs have
+    `variables` and any number of `files`; then `size` and `etag` stand for all files together.
+    `number` counts the run's jobs from 1, if the command uses it. `merge` marks the last job, over
+    the results of all others (see `merge`): then `etag` is the SHA-256 of their list.
 
     `attempt` counts from 1 and grows only with failures that are the job's own; `size` is in
     bytes; `etag` is the input's, as S3 gave it, without quotes (empty: any version will do);
-    `stored` is where it lies among those that runs share (empty: where its key says); `sha256` is
-    that of its content, if it is known and `stored` does not say it.
-    `claimed` says to look for a claim first: another worker may be busy with it for longer than the
-    12 hours that SQS keeps a message invisible. `alone` says that it ran out of memory before, so
-    no other job may run beside it; but with `memory_bytes`, others may run if it keeps that much
-    (an agent that does not know this field runs it alone). `failed_by` names the workers on which
-    its command failed; with `second_opinion`, none of these tries it again while another is alive.
-    `setbacks` has the reasons for which it was handed back without being charged, the oldest first.
+    `stored` is the input's place among those that runs share (empty: the one its key says);
+    `sha256` is the SHA-256 of its content, if that is known and not part of `stored`.
+    `claimed` says to look for a claim first: another worker may be busy with the job for longer
+    than the 12 hours that SQS hides a message. `alone` says that the job ran out of memory before,
+    so no other may run beside it; with `memory_bytes`, others may, if it keeps that much (an agent
+    that does not know this field runs it alone). `failed_by` names the workers on which its command
+    failed; with `second_opinion`, none of them retries it while another worker is alive. `setbacks`
+    has the reasons, oldest first, why it returned to the queue without a charged attempt.
     `resumes` says that there is a checkpoint to continue from. `interrupted` counts how often its
     worker left, or was lost, before its end.
     """

@@ -62,12 +62,12 @@ _PART_NAME = re.compile(r"(\d{6})\.jsonl\.gz$")
 class Entry(Contract):
     """One job: an input's key below the run's input location, its size in bytes, its ETag in S3.
 
-    `stored` is where the input lies below that location, if that is not its key; `sha256` is that
-    of its content, if it is known and `stored` does not say it. A job of several files, or with
-    variables, has them as `files` (perhaps none) and `variables`. Then `key` is a name that is made
-    from them, `size` is their sum, and `etag` stands for the content of them all. `number` counts
-    from 1, in runs whose command has a placeholder for it. `merge` says that it is the run's last
-    job, which is in no part (see `merge`).
+    `stored` is the input's place below that location, if it differs from the key; `sha256` is the
+    SHA-256 of its content, if that is known and not part of `stored`. A job with variables, or of
+    several files, has `variables` and `files` (perhaps none). Then `key` is a name made from them,
+    `size` is the sum, and `etag` stands for the content of all files. `number` counts from 1, in
+    runs whose command has a placeholder for it. `merge` marks the run's last job, which is in no
+    part (see `merge`).
     """
 
     key: Annotated[str, AfterValidator(keys.checked)]

@@ -152,16 +152,14 @@ class Run(Record):
     many failed jobs there were when it was last resumed: those do not count for `Limits.halt`;
     `forgiven_silent` is the same for jobs that succeeded without an output. With `template`, the
     command has placeholders for the input (see `template`), which otherwise is its last argument.
-    `columns` names the variables and files that jobs have. Version 2 says that jobs may be more
-    than a file each, or that the command has placeholders of jobs: agents of former versions would
-    do them wrong, and so must not read the record. A run with `serve` (a warm command), `image` or
-    `then` is version 2 for the same reason. Versions 3 and 4 are 1 and 2 of a run whose uploaded
-    inputs are among those that runs share: an agent of a former version would look for them by
-    their names. `origin` is the id of the project that made it, `owner` says who did so; both are
-    empty in runs of former versions. `recipe` is a digest of everything that is the same for each
-    input: command, environment, naming of outputs. It is part of every result's content key; empty
-    in runs of former versions. `renewed` says that there was another recipe before, of which there
-    may be results.
+    `columns` names the variables and files that jobs have. Version 2 marks runs that agents of
+    former versions would process wrongly, so they must not read them: jobs of more than one file,
+    commands with placeholders of jobs, `serve` (a warm command), `image` and `then`. Versions 3 and
+    4 are versions 1 and 2 with uploaded inputs that runs share, which former agents would look for
+    under other names. `origin` is the id of the project that made it, `owner` says who did so; both
+    are empty in runs of former versions. `recipe` is a digest of everything that is the same for
+    each input: command, environment, naming of outputs. It is part of every result's content key,
+    and empty in runs of former versions. With `renewed`, results of an earlier recipe may exist.
     """
 
     v: Literal[1, 2, 3, 4] = 1  # type: ignore[assignment]

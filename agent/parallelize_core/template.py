@@ -1,20 +1,20 @@
 """Placeholders in the words of a command, as users of GNU parallel write them.
 
     {}      the input's path             photos/a.tar.gz
-    {.}     the same, one ending less    photos/a.tar
+    {.}     without its last suffix      photos/a.tar
     {/}     its name                     a.tar.gz
-    {/.}    its name, one ending less    a.tar
+    {/.}    its name without that suffix a.tar
     {//}    its folder                   photos
     {{}}    {} itself
 
-A job may have several files, or only values: a word with one of these then appears once for each.
-If that is known beforehand, there are more placeholders (see `Grammar`):
+A job may have several files, or only values: then a word with one of these is repeated for each.
+If the jobs are known beforehand, there are more placeholders (see `Grammar`):
 
-    {2} {2.} {2/} {2/.} {2//}            the same of the second
-    {lr} {lr.} {lr/} {lr/.} {lr//}       the same of the variable, or the file, in the column `lr`
+    {2} {2.} {2/} {2/.} {2//}            the same for the second file or value
+    {lr} {lr.} {lr/} {lr/.} {lr//}       the same for the variable or file in the column `lr`
     {#}                                  the number of the job in its run, from 1
 
-A word stays one word, whatever the input is called: there is no shell in between.
+A word stays one word, whatever the input's name: no shell reads it.
 https://www.gnu.org/software/parallel/parallel.html
 """
 

@@ -71,6 +71,31 @@ def test_check_shows_why_dependencies_cannot_be_installed(scripted: Shell, index
     assert "| error: " in said
 
 
+@runs("a set-up that fails")
+def test_logs_show_the_set_up_of_a_run_that_could_not_begin(scripted: Shell, index: Index) -> None:
+    wheel = index.add("greet", "2.0", {"greet.py": ""})
+    (scripted.folder / "env" / "pylock.toml").write_text(index.locked(wheel))
+    wheel.write_bytes(b"other bytes")
+    settings = scripted.folder / "parallelize.toml"
+    settings.write_text(settings.read_text() + 'dependencies = "pylock.toml"\n')
+    scripted.run("run", "--local", "--workers", "1", code=1)
+    shown = scripted.type(*named("a set-up that fails").typed(), PARALLELIZE_LOCAL="true")
+    assert "| error: " in shown.stdout
+
+
+def test_check_says_how_to_get_an_installer_that_is_not_here(scripted: Shell) -> None:
+    (scripted.folder / "env" / "conda-lock.yml").touch()
+    settings = scripted.folder / "parallelize.toml"
+    settings.write_text(settings.read_text() + 'dependencies = "conda-lock.yml"\n')
+    process = replace(scripted, environ={**scripted.environ, "PATH": "/usr/bin:/bin"}).start(
+        "check", "inputs/a.txt"
+    )
+    said = " ".join(process.communicate()[1].split())
+    assert "cannot be installed: micromamba is not on this worker" in said
+    assert "fix: install micromamba on the worker" in said
+    assert "for --local and check, on this machine" in said
+
+
 @runs("packages")
 def test_what_the_page_on_packages_has_typed_locks_them_and_says_so(
     shell: Shell, index: Index

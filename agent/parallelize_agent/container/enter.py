@@ -4,11 +4,11 @@
 
 ROOT holds the image's unpacked files, ENVIRON is the file with its variables (NAME=VALUE, each
 followed by a NUL). WORK is the agent's folder: in the image, only the BINDs of it exist,
-`rw:PATH` or `ro:PATH`, each at its usual path. Other BINDs bring what is not the agent's, each as
-SOURCE, a newline and PLACE: `dev:` is a device node, at a PLACE in /dev, and then there are no
-other GPUs; `file:` is a driver's file, at a PLACE in /run/driver, and `link:` another name for one.
-TMP becomes /tmp and /var/tmp. The command sees itself as UID and GID; NETWORK is 1 if it may use
-the machine's network, else it only has a loopback device. An empty COMMAND is a trial: it
+`rw:PATH` or `ro:PATH`, each at its usual path. Other BINDs bring files from outside that folder, as
+SOURCE, a newline and PLACE: `dev:` is a device node with its PLACE in /dev, and hides all other
+GPUs; `file:` is a driver's file with its PLACE in /run/driver, and `link:` another name for one.
+TMP becomes /tmp and /var/tmp. The command runs as UID and GID; NETWORK is 1 if it may use the
+machine's network, otherwise it has a loopback device only. An empty COMMAND is a trial: it
 succeeds if a command could be started.
 
 This process becomes the command, so its process id, exit status and signals are the command's.

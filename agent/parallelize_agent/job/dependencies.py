@@ -47,7 +47,8 @@ def install(dependencies: Dependencies, folder: Path) -> Step:
         raise SetupError(
             f"the dependencies in {lock} cannot be installed",
             f"{name} is not on this worker",
-            f"use a machine image with {name}, or install it by workers.root_setup",
+            f"install {name} on the worker: in its machine image, by workers.root_setup, or, "
+            "for --local and check, on this machine",
         )
     script = ("/bin/sh", "-euc", _SCRIPTS[name], "sh", program, lock, dependencies.python or "3")
     return Step(

@@ -2,12 +2,12 @@
 
 It receives a line of JSON on stdin for each job, and answers on stdout: the names of outputs, one
 per line, and then one line of JSON that says {"job": NUMBER, "done": true} or {"job": NUMBER,
-"failed": CODE}. The number is the request's: a second answer to one job is not one to the next.
-What it prints between two answers is the later job's log. It may print {"ready": true}
-before its first job: that job's time limit then counts from there.
+"failed": CODE}. The number is the request's, so that a second answer to one job is not taken for
+one to the next. What the process prints between two answers belongs to the later job's log. It may
+print {"ready": true} before its first job, whose time limit then starts at that moment.
 
-Whatever happens to a process affects only the job that it is working on: the process is ended, and
-another is started for the next job.
+A process that fails affects only the job that it is working on: it is ended, and another is started
+for the next job.
 """
 
 from __future__ import annotations

@@ -79,6 +79,11 @@ def test_files_are_found_by_a_part_of_the_name_and_by_state_worker_and_reason(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "1 file"), (2, "2 files")])
+def test_the_files_are_counted_as_in_english(count: int, said: str, tmp_path: Path) -> None:
+    assert evaluate(run_of(count), f"{TABLE} return said();", tmp_path) == said
+
+
 def test_a_column_is_sorted_by_its_button_which_says_so(tmp_path: Path) -> None:
     found = evaluate(
         run_of(12),

@@ -237,7 +237,7 @@ def test_of_a_long_log_the_end_is_shown_and_the_rest_admitted() -> None:
     shown = Page(page.log_page("scans", "a", [record], " --local"))
     assert "begin" not in shown.text
     assert "end" in shown.text
-    assert "characters before these left out" in shown.text
+    assert "characters at the start not shown" in shown.text
     assert "parallelize logs a --local" in shown.text
 
 

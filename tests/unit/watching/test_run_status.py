@@ -217,6 +217,16 @@ def test_a_run_that_nobody_prepared_is_a_usage_error() -> None:
         scene.snapshot()
 
 
+def test_the_run_of_the_nearest_name_is_proposed_if_there_is_one() -> None:
+    scene = Scene()
+    scene.store.delete([LAYOUT.run_json])
+    scene.store.put(LAYOUT.base.key("runs", f"{LAYOUT.run}s", "run.json"), b"{}")
+    scene.store.put(LAYOUT.base.key("runs", "another", "run.json"), b"{}")
+    with pytest.raises(UsageError) as raised:
+        scene.snapshot()
+    assert raised.value.why == f"did you mean --run {LAYOUT.run}s?"
+
+
 def test_it_says_that_nothing_was_sent() -> None:
     scene = Scene()
     scene.prepare("a", sent=0)

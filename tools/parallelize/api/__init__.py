@@ -39,19 +39,19 @@ def map(  # noqa: A001, PLR0913 - as executors call it; each is a choice of its 
     """Run `command` once for each of `items`, and return their outcomes in the same order.
 
     Instead of items, pass `files` (what `run.inputs` takes, or a list of paths), `rows`
-    (dictionaries, as lines of a sheet) or a `grid` of values by name, alone or combined with files
-    or rows.
+    (dictionaries, like the rows of a sheet), or a `grid` of values by name, alone or combined with
+    files or rows.
 
-    `name` is the run's. A job that an earlier call with this name has finished is not done again,
-    unless it failed and `retry` is set; equal items are one job. `env` is the folder or zip with
-    what the command needs, `out` the folder for the outputs (NAME-out). `local` uses the local
-    cloud instead of AWS, `join` works on a run that another folder has made. `settings` gives other
-    settings by their dotted names, such as {"run.timeout": "5m"}; the rest come from `config` or
-    the nearest parallelize.toml.
+    `name` is the run's name. Jobs that an earlier call with this name has finished are not done
+    again, unless they failed and `retry` is set; equal items are one job. `env` is the folder or
+    zip with what the command needs, `out` the folder for the outputs (default: NAME-out). `local`
+    uses the local cloud instead of AWS; `join` allows working on a run that another folder has
+    made. `settings` has other settings by their dotted names, such as {"run.timeout": "5m"}; all
+    others come from `config` or the nearest parallelize.toml.
 
-    Progress goes to stderr, or to a notebook's cell. Raises UsageError for what cannot be a job,
-    and the other classes of `parallelize_core.errors` if the run cannot be carried out; a failed
-    job raises nothing here. Do not call it from several threads at once: while it runs, `local`
+    Progress goes to stderr, or to a notebook's cell. Raises UsageError for an item that cannot be a
+    job, and the other classes of `parallelize_core.errors` if the run cannot be carried out; a job
+    that fails raises nothing. Do not call it from several threads at once: while it runs, `local`
     changes the environment variables of this process.
     """
     call = make_call(command, name, **options)

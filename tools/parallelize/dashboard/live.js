@@ -1,4 +1,4 @@
-// Asks for the picture of the run while somebody looks at it, and puts it in the place of the last.
+// Replaces the view of the run every few seconds, while the page is visible.
 "use strict";
 const SECONDS = 3;
 const place = document.getElementById("live"), note = document.getElementById("note");
@@ -12,7 +12,7 @@ function show(main) {
 }
 
 async function renew() {
-  // What is selected is about to be copied.
+  // A new view would lose the selection that somebody is about to copy.
   if (document.hidden || !getSelection().isCollapsed) return;
   try {
     const picture = await (await fetch("live.json")).json();

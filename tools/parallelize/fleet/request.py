@@ -16,15 +16,15 @@ from parallelize_core.names import Names
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """How many workers, of what kind, within which limits.
+    """How many workers to launch, of what kind, and within which limits.
 
-    `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run. Of the spot
-    pools, only those below `below` USD an hour are asked; while there is none, the plan waits.
-    `on_demand` of the `count` workers are on-demand, so that the end of a run cannot be
-    interrupted; `fallback` launches on-demand what the spot market lacks. With `token`, executing
-    the same plan again starts nothing twice. `bundles` hold the agent for machines from
-    a stock image, which has none, one for each architecture. `topic` is notified when
-    the run's oldest message is too old; if empty, there is no such alarm.
+    `max_price` is in USD an hour for one worker, `max_cost` in USD for the whole run. Only spot
+    pools below `below` USD an hour are used; while there is none, the plan waits. `on_demand` of
+    the `count` workers are on-demand, so that the end of a run cannot be interrupted; with
+    `fallback`, workers that the spot market lacks are launched on-demand. With `token`, executing
+    the same plan twice starts nothing twice. `bundles` has the agent for machines from a stock
+    image, one bundle for each architecture. `topic` is notified when the run's oldest message is
+    too old; if empty, there is no such alarm.
     """
 
     count: int

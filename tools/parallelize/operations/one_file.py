@@ -104,11 +104,12 @@ def _given_up(context: Context, status: RunStatus) -> ServiceError:
     for line in setup_lines(setups):
         context.tell(line)
     last = max((worker.beat for worker in status.workers), key=lambda beat: beat.seen, default=None)
+    told = escape(last.fix) if last else ""
     return ServiceError(
         "the worker exited before finishing the file",
         escape(last.reason) if last else status.why,
         "what its set-up printed is above" if setups
-        else "parallelize local status   shows its console",
+        else told or "parallelize local status   shows its console",
     )  # fmt: skip
 
 

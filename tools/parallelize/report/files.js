@@ -1,4 +1,4 @@
-// The table of all files: finds, sorts, and draws only the rows that are in sight.
+// The table of all files: searches, sorts, and draws only the visible rows.
 "use strict";
 
 function size(bytes) {
@@ -20,7 +20,7 @@ function time(seconds) {
   return `${Math.floor(hours / 24)}d${two(hours % 24)}h`;
 }
 
-// `link` gives the address of a page on a file, by its key; without it a name is only a name.
+// `link` returns the address of a file's page from its key; without it, names are plain text.
 function showFiles(root, data, link) {
   const find = root.querySelector(".find"), box = root.querySelector(".rows");
   const heads = [...root.querySelectorAll("th")], body = root.querySelector("tbody");
@@ -40,7 +40,7 @@ function showFiles(root, data, link) {
     ["because", data.reasons[data.reason[place]] ?? ""],
   ];
 
-  // Files of one folder differ in the ends of their names: a long name is cut before its end.
+  // Names in one folder often differ only at the end, so a long name is cut before its last part.
   function name(place) {
     const text = data.names[place], letters = [...text];
     const made = document.createElement(link ? "a" : "span");
@@ -85,7 +85,7 @@ function showFiles(root, data, link) {
     const value = lists[by] ? place => lists[by][column[place]] ?? "" : place => column[place];
     const words = new Intl.Collator("en", { numeric: true }).compare;
     const text = by === "names" || by in lists;
-    // What is not known comes last, whichever way.
+    // Unknown values come last in both directions.
     const compare = (a, b) => {
       const one = value(a), two = value(b);
       if (one === null || two === null) return (one === null) - (two === null);
@@ -101,8 +101,9 @@ function showFiles(root, data, link) {
     shown = all.filter(place => (!words || lower[place].includes(words)) && wanted.every(([column, value]) => column[place] === Number(value)));
     order();
     const count = number => number.toLocaleString("en");
+    const files = `${count(all.length)} ${all.length === 1 ? "file" : "files"}`;
     find.querySelector("output").textContent = shown.length === all.length
-      ? `${count(all.length)} files` : `${count(shown.length)} of ${count(all.length)} files`;
+      ? files : `${count(shown.length)} of ${files}`;
     box.scrollTop = 0;
     draw();
   }

@@ -1,14 +1,13 @@
-"""A run's recipe: everything done alike to each input, so that another recipe gives other outputs.
+"""A run's recipe: what is the same for every input. Another recipe may give other outputs.
 
-It consists of the command with all that belongs to it, the files in the environment, and the naming
-of outputs. Settings that only say where, when, how long or how often are not part of it. Of the
-environment, the content and the mode of each file count, but not the bytes of the zip or the times
-in it. In the local cloud, programs that the command names by absolute paths count, too.
+It consists of the command with its settings, the files in the environment, and the naming of
+outputs. Settings that only say where, when, how long or how often are not part of it. The content
+and the mode of each file in the environment count, but not the zip's bytes or the times in it. In
+the local cloud, programs that the command names by absolute paths count, too.
 
-Workers of the local cloud find such programs, as `/data/job.py`, where they are. They are in no
-environment, but what the command makes depends on them. The system's programs are left out: an
-update of a shell should not make outputs outdated. So are other files, because a command may write
-to them.
+Workers of the local cloud find such a program (`/data/job.py`) where it is: no environment has it,
+but the outputs depend on it. The system's programs do not count, because the update of a shell
+should not make outputs outdated. Other files do not count, because a command may write to them.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ becomes its owner.
 from __future__ import annotations
 
 from contextlib import suppress
+from difflib import get_close_matches
 
 from parallelize.console import escape, shown
 from parallelize.context import Context
@@ -16,6 +17,7 @@ from parallelize_core.errors import (
     DecodeError,
     MissingError,
     NoRunError,
+    ParallelizeError,
     ServiceError,
     UsageError,
 )
@@ -33,14 +35,21 @@ def load_run(store: Store, context: Context) -> Run:
     """Read run.json; raise UsageError if there is none."""
     run = find_run(store, context.layout.run_json)
     if run is None:
-        raise no_run(context.layout)
+        raise no_run(store, context.layout)
     return run
 
 
-def no_run(layout: RunLayout) -> NoRunError:
-    """Return the error for a run that was never prepared."""
+def no_run(store: Store, layout: RunLayout) -> NoRunError:
+    """Return the error for a run that was never prepared, with the run of the nearest name."""
+    near: list[str] = []
+    # Who may not list the bucket still hears what is wrong.
+    with suppress(ParallelizeError):
+        others = set(store.folders(layout.base.key("runs", ""))) - {layout.run}
+        near = get_close_matches(layout.run, others, n=1)
     return NoRunError(
-        f'there is no run "{layout.run}" in {layout.base.uri}', fix="parallelize prep"
+        f'there is no run "{layout.run}" in {layout.base.uri}',
+        f"did you mean --run {shown(near[0])}?" if near else None,
+        "parallelize prep",
     )
 
 

@@ -101,7 +101,7 @@ class Reader:
         """Read the run as it is now; raise UsageError if there is no such run."""
         run = find_run(self._store, self._layout.run_json)
         if run is None:
-            raise no_run(self._layout)
+            raise no_run(self._store, self._layout)
         heartbeats = self._heartbeats.read(self._store.list(self._layout.agents.prefix))
         outlines, sent = self._manifest()
         splits = [self._layout.result(outline.first) for outline in outlines if outline.first]
