@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.bucket_terms import NO_TERMS, Terms
-from parallelize_core.errors import MissingError
+from parallelize_core.errors import MissingError, ParallelizeError
 from parallelize_core.outlast import BUSY, outlast
 from parallelize_core.transport.plain import Plain
 
@@ -71,7 +71,13 @@ class Wire:
     def run(self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
         """Run `work` on the loop, and return its result; ctrl-C cancels it."""
         with self._turn:
-            return self._runner.run(self._do(work))
+            try:
+                return self._runner.run(self._do(work))
+            except ParallelizeError as error:
+                # Its traceback has the frame that has the task that has the error. Until this
+                # circle is collected, it keeps what its callers have: of a look, all results.
+                error.__traceback__ = None
+                raise
 
     def ask(self, call: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
         """Make a single call on the loop, which is repeated while it is throttled.

@@ -1,12 +1,13 @@
 """Writes this worker's results a second time, many in one object: see parallelize_core.segment.
 
-If one is lost, readers only need more requests. So segments are written at most once a minute and
-when the worker leaves, and a failure is only logged.
+If one is lost, readers only need more requests. So segments are written after a few seconds, then
+less and less often until it is once a minute, and when the worker leaves; a failure is only logged.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,6 +20,13 @@ from parallelize_core.store import AsyncStore
 log = structlog.get_logger()
 
 INTERVAL_SECONDS = 60.0
+"""How long a pause between two writes may become."""
+
+FIRST_SECONDS = 2.0
+GROWTH = 1.5
+"""Each pause is so many times the one before. So most results are in segments at the end of a short
+run, too: a client that sees the end downloads before all workers have left.
+"""
 
 WRITE_SECONDS = 10.0
 """How long one try to write may take."""
@@ -61,8 +69,8 @@ class SegmentWriter:
 
     async def run(self) -> None:
         """Write until cancelled."""
-        while True:
-            await asyncio.sleep(self.interval_seconds)
+        for seconds in pauses(self.interval_seconds):
+            await asyncio.sleep(seconds)
             await self.write()
 
     async def write(self) -> None:
@@ -93,3 +101,11 @@ class SegmentWriter:
         if self._lines:
             self._packed.append(segment.pack(self._lines))
             self._lines.clear()
+
+
+def pauses(longest_seconds: float) -> Iterator[float]:
+    """Yield the seconds between writes, without end."""
+    seconds = FIRST_SECONDS
+    while True:
+        yield min(seconds, longest_seconds)
+        seconds = min(GROWTH * seconds, longest_seconds)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,16 +29,20 @@ COUNT = 2500
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[WireStore]:
+def wire(monkeypatch: pytest.MonkeyPatch) -> Iterator[Wire]:
     with small_cloud() as cloud:
         for name, value in cloud.environ.items():
             monkeypatch.setenv(name, value)
         cloud.put("bucket", "other/x", b"")
         session = make_session(REGION)
-        wire = Wire(lambda: session)
-        made = WireStore("bucket", lambda: Clients.make(session).store("bucket"), wire)
-        wire.run(lambda clients: _fill(clients.store("bucket")))
-        yield made
+        yield Wire(lambda: session)
+
+
+@pytest.fixture
+def store(wire: Wire) -> WireStore:
+    made = WireStore("bucket", lambda: Clients.make(make_session(REGION)).store("bucket"), wire)
+    wire.run(lambda clients: _fill(clients.store("bucket")))
+    return made
 
 
 @pytest.fixture(params=[True, False], ids=["over the loop", "by boto3"])
@@ -156,3 +163,25 @@ def test_a_bucket_that_does_not_exist_is_an_error_of_the_tree(store: WireStore) 
     missing = WireStore("nothing", lambda: store, wire)
     with pytest.raises(UsageError, match="does not exist"):
         list(missing.list("in/"))
+
+
+class Variable:
+    """Stands for a thousand results."""
+
+
+def variable_of_a_caller_that_is_refused(wire: Wire) -> weakref.ref[Variable]:
+    variable = Variable()
+    with suppress(MissingError):
+        wire.run(lambda clients: clients.store("bucket").get("no such key"))
+    return weakref.ref(variable)
+
+
+def test_a_refusal_keeps_no_variable_of_its_caller_until_the_next_collection(
+    wire: Wire,
+) -> None:
+    variable_of_a_caller_that_is_refused(wire)  # the first call imports
+    gc.disable()
+    try:
+        assert variable_of_a_caller_that_is_refused(wire)() is None
+    finally:
+        gc.enable()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Mapping
 
-from parallelize_agent.reporting.segments import FULL, SegmentWriter
+from parallelize_agent.reporting.segments import FULL, SegmentWriter, pauses
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.result import Result
 from parallelize_core.segment import read_segment
@@ -94,3 +95,11 @@ def test_a_worker_that_starts_again_leaves_its_former_segments_alone() -> None:
         add(writer, started, 1)
         asyncio.run(writer.write())
     assert written(store, 5) == [["1"], ["2"]]
+
+
+def test_pauses_grow_from_two_seconds_to_the_longest() -> None:
+    first = [*itertools.islice(pauses(60), 30)]
+    assert first[:3] == [2, 3, 4.5]
+    assert first == sorted(first)
+    assert first[10:] == [60] * 20
+    assert [*itertools.islice(pauses(1), 3)] == [1, 1, 1]

@@ -279,7 +279,7 @@ def test_a_run_that_the_local_cloud_has_is_said_to_be_there(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     disk = Disk(default_state_dir())
     objects = Objects(disk)
-    objects.put("b", "p/runs/scans/run.json", objects.store(b"{}", "etag", {}))
+    objects.put("b", "p/runs/scans/run.json", objects.store(b"{}", "etag", {}), None)
     disk.close()
     shown = explain(type(error)(error.what, fix=error.fix), (), common_of(flags).again())
     assert shown is not None

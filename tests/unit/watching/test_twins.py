@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from tests.unit.watching.scene import LAYOUT, Scene
 
 from parallelize.runs.state.ending import end_lines
 from parallelize.runs.state.status import RunStatus, status_of
 from parallelize.runs.state.view import as_json, changes, page
+from parallelize_core.store import ObjectInfo
+from parallelize_core.testing import InMemoryStore
 
 
 @pytest.fixture
@@ -57,3 +61,29 @@ def test_the_summary_of_a_run_tells_them_on_a_disk_that_can_hold_them(scene: Sce
         scene.finish(key)
     lines = end_lines(store_outputs(scene, "A", "a"), (), 0, "")
     assert any("same name: A and a" in line for line in lines)
+
+
+class CountingStore(InMemoryStore):
+    """Counts how many names of outputs it has listed."""
+
+    listed = 0
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+        found = [*super().list(prefix, folder_only=folder_only)]
+        self.listed += len(found) if prefix == LAYOUT.output.prefix else 0
+        return iter(found)
+
+
+def test_watching_does_not_list_all_names_at_each_look_and_knows_them_all_at_the_end() -> None:
+    store, files = CountingStore(), [str(number) for number in range(200)]
+    scene = Scene(store)
+    scene.prepare(*files)
+    reader = scene.reader()
+    for name in files:
+        store.put(LAYOUT.output.key(name), b"x")
+        scene.finish(name)
+        last = reader.snapshot()
+    assert store.listed < 6 * len(files), "a listing at each look takes a hundred times as much"
+    store.put(LAYOUT.output.key("199/x"), b"x")
+    assert not last.twins.both
+    assert reader.snapshot().twins.both == ("199",)

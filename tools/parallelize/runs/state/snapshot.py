@@ -37,6 +37,11 @@ VIEW_SECONDS = 5.0
 MOST_NAMED = 20_000
 """If a run has more results, its outputs' names are not listed: each page has only 1,000."""
 
+MORE_NAMES = 1.25
+"""While a run is watched, its outputs' names are listed each time that it has so many times the
+results of the last time: however long it takes, all listings together cost five times the last one.
+"""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -96,6 +101,8 @@ class Reader:
         self._results = Cache(store, lambda key, body: without_log(layout, key, body))
         self._merges = Cache(store, lambda key, body: without_log(layout, key, body))
         self._silences = Cache(store, lambda key, body: decode_result(layout, key, body))
+        self._twins_at: tuple[int, Twins] = (0, NO_TWINS)
+        """The results that there were when the outputs' names were last listed, and the twins."""
 
     def snapshot(self) -> Snapshot:
         """Read the run as it is now; raise UsageError if there is no such run."""
@@ -123,7 +130,7 @@ class Reader:
             heartbeats=tuple(beat for beat in heartbeats if beat is not None),
             queue=self._count(),
             silent=self._silent(run, results, {failure.key for failure in failures}),
-            twins=self._twins(run, results),
+            twins=self._twins(run, results, jobs + merge.counts),
             merge=merge,
             unread=unread_workers(self._layout, self._heartbeats),
         )
@@ -168,11 +175,16 @@ class Reader:
             marked, lambda keys: self._silences.read(_infos(results, map(layout.result, keys)))
         )
 
-    def _twins(self, run: Run, results: Versions) -> Twins:
-        place = self._layout.output
-        if run.output != place or len(results) > MOST_NAMED:
+    def _twins(self, run: Run, results: Versions, total: int) -> Twins:
+        place, count = self._layout.output, len(results)
+        if run.output != place or count > MOST_NAMED:
             return NO_TWINS
-        return find_twins([place.relative(item.key) for item in self._store.list(place.prefix)])
+        before, twins = self._twins_at
+        if not before <= count < min(total, MORE_NAMES * before):
+            names = [place.relative(item.key) for item in self._store.list(place.prefix)]
+            twins = find_twins(names)
+            self._twins_at = count, twins
+        return twins
 
 
 def _infos(results: Versions, places: Iterable[str]) -> Iterator[ObjectInfo]:
