@@ -85,6 +85,11 @@ class Entry(Contract):
         """Whether the job is nothing but a file."""
         return self.files is None and self.number is None
 
+    @property
+    def line(self) -> str:
+        """The job as JSON, in one line."""
+        return self.model_dump_json(exclude_defaults=True)
+
     def message(self, run: str) -> JobMessage:
         """Return the message for the first attempt at this job."""
         return JobMessage(
@@ -159,6 +164,26 @@ def part_messages(
     return messages
 
 
+def part_lines(
+    body: bytes, place: str, corrected: Mapping[str, Entry]
+) -> Iterator[tuple[str, str]]:
+    """Read a part; yield each job's key and its line as JSON, as it was last corrected.
+
+    As in `part_messages`, no Entry is made for a plain line. Raises like `decode_part`.
+    """
+    try:
+        for line in map(bytes.decode, _lines(body)):
+            plain = _PLAIN_LINE.fullmatch(line)
+            if plain and plain[2] not in corrected and not keys.refusal(plain[2]):
+                yield plain[2], line
+                continue
+            read = Entry.model_validate_json(line)
+            entry = corrected.get(read.key, read)
+            yield entry.key, entry.line
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise _broken(body, place, error) from None
+
+
 def _around(run: str, *, claimed: bool) -> tuple[str, str]:
     """Return what comes before and after the differing part of messages for plain jobs."""
     sample = JobMessage(run=run, key="k", size=0, claimed=claimed).encode()
@@ -173,7 +198,7 @@ def _message(run: str, entry: Entry, *, claimed: bool) -> str:
 
 def encode_part(entries: Iterable[Entry]) -> bytes:
     """Return a part's content; the same entries give the same bytes."""
-    lines = "".join(f"{entry.model_dump_json(exclude_defaults=True)}\n" for entry in entries)
+    lines = "".join(f"{entry.line}\n" for entry in entries)
     return gzip.compress(lines.encode(), mtime=0)
 
 

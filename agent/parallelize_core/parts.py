@@ -21,7 +21,7 @@ MAX_PARTS = 10_000
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html"""
 
 PARTS_AT_ONCE = 8
-"""For all objects of a process together: each takes the memory of a part."""
+"""For all objects of a process together."""
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,14 @@ class Spooled(Generic[Item]):
         """Add an item."""
         self._rows.append(self._pack(item))
 
+    def append_row(self, *row: Any) -> None:
+        """Add an item by its row."""
+        self._rows.append(row)
+
+    def firsts(self) -> Iterator[Any]:
+        """Go through the first value of each row, without making an item."""
+        return (row[0] for row in self._rows)
+
     def extend(self, items: Iterable[Item]) -> None:
         """Add items."""
         for item in items:

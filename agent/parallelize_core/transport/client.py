@@ -15,6 +15,7 @@ from parallelize_core.keys import quoted
 from parallelize_core.transport.answers import Reply, ReplyError, hidden_error, translated
 from parallelize_core.transport.connection import (
     Answer,
+    Body,
     BrokenAnswerError,
     Connection,
     Patience,
@@ -55,7 +56,7 @@ class Request:
     patience: Patience
     query: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes = b""
+    body: Body = b""
     digest: str = EMPTY_SHA256
     retries_conflicts: bool = True
 

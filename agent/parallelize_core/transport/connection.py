@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import httptools
+
+from parallelize_core.errors import UsageError
 
 PROGRESS_SECONDS = 60.0
 PROGRESS_BYTES = 64 * 1024
@@ -26,6 +29,33 @@ _PIECE_BYTES = 256 * 1024
 
 _BUFFER_BYTES = 1024 * 1024
 """How much may be buffered for the reader; above it the server has to wait."""
+
+
+class FileBody:
+    """Part of an open file as a request's body, which is read when it is sent, not before.
+
+    `pieces` raises UsageError if the file has become shorter.
+    """
+
+    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
+        self._descriptor = file.fileno()
+        self._start, self._size = start, size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read it from its start."""
+        place, end = self._start, self._start + self._size
+        while place < end:
+            piece = os.pread(self._descriptor, min(_PIECE_BYTES, end - place), place)
+            if not piece:
+                raise UsageError("a file became shorter while it was sent", None, "send it again")
+            yield piece
+            place += len(piece)
+
+
+Body = bytes | FileBody
 
 
 class BrokenAnswerError(ConnectionError):
@@ -189,7 +219,7 @@ class Connection(asyncio.Protocol):
     async def ask(
         self,
         head: bytes,
-        body: bytes,
+        body: Body,
         patience: Patience,
         *,
         bodiless: bool = False,
@@ -202,7 +232,7 @@ class Connection(asyncio.Protocol):
         """
         answer = self._answer = Answer(self, bodiless=bodiless)
         self._patience, self.heard = patience, False
-        if len(body) <= _PIECE_BYTES and not expect:
+        if isinstance(body, bytes) and len(body) <= _PIECE_BYTES and not expect:
             self._write(head + body)
         else:
             await self._send(answer, head, body, expect=expect)
@@ -316,20 +346,19 @@ class Connection(asyncio.Protocol):
             self._expect_progress()
             self.transport.resume_reading()
 
-    async def _send(self, answer: Answer, head: bytes, body: bytes, *, expect: bool) -> None:
+    async def _send(self, answer: Answer, head: bytes, body: Body, *, expect: bool) -> None:
         """Send a body in pieces, unless the server answers that it does not want it."""
         self._write(head)
         self._expect_progress()
         if expect:
             await self._await_continue(answer)
-        rest = memoryview(body)
-        while rest and not answer.has_head:
-            self._write(rest[:_PIECE_BYTES])
-            self._moved += len(rest[:_PIECE_BYTES])
-            rest = rest[_PIECE_BYTES:]
+        for piece in _pieces(body):
+            if answer.has_head:
+                answer.reusable = False
+                return
+            self._write(piece)
+            self._moved += len(piece)
             await self.until(lambda: not self._blocked or answer.has_head)
-        if rest:
-            answer.reusable = False
 
     async def _await_continue(self, answer: Answer) -> None:
         def give_up() -> None:
@@ -364,3 +393,10 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _pieces(body: Body) -> Iterator[bytes | memoryview]:
+    if isinstance(body, FileBody):
+        return body.pieces()
+    whole = memoryview(body)
+    return (whole[place : place + _PIECE_BYTES] for place in range(0, len(whole), _PIECE_BYTES))

@@ -14,7 +14,7 @@ from parallelize_core.parts import ObjectPart
 from parallelize_core.store import Condition, checked_metadata
 from parallelize_core.transport import listing
 from parallelize_core.transport.client import Request
-from parallelize_core.transport.connection import Patience
+from parallelize_core.transport.connection import Body, FileBody, Patience
 from parallelize_core.transport.endpoints import Endpoint
 from parallelize_core.transport.signing import UNSIGNED_PAYLOAD
 
@@ -40,7 +40,7 @@ _PUTTING_TOGETHER = Patience(COMPLETE_SECONDS, progress_seconds=COMPLETE_SECONDS
 class Payload:
     """A body, with what the headers state about it; `crc32` is empty if it is not sent."""
 
-    content: bytes
+    content: Body
     crc32: str
     digest: str
 
@@ -54,6 +54,19 @@ class Payload:
         signs = endpoint.signs_bodies or not endpoint.sends_checksums
         digest = (sha256 or hashlib.sha256(content).hexdigest()) if signs else UNSIGNED_PAYLOAD
         return cls(content, base64.b64encode(sum_).decode(), digest)
+
+    @classmethod
+    def of_file(cls, body: FileBody, endpoint: Endpoint) -> Payload:
+        """Compute what the endpoint needs to know about part of a file, which is not kept."""
+        crc32, sha256 = 0, hashlib.sha256()
+        signs = endpoint.signs_bodies or not endpoint.sends_checksums
+        for piece in body.pieces():
+            crc32 = zlib.crc32(piece, crc32) if endpoint.sends_checksums else 0
+            if signs:
+                sha256.update(piece)
+        sum_ = crc32.to_bytes(4, "big") if endpoint.sends_checksums else b""
+        digest = sha256.hexdigest() if signs else UNSIGNED_PAYLOAD
+        return cls(body, base64.b64encode(sum_).decode(), digest)
 
 
 class ObjectRequests:
@@ -117,8 +130,9 @@ class ObjectRequests:
         namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
         body = f'<CompleteMultipartUpload xmlns="{namespace}">{parts}</CompleteMultipartUpload>'
         request = self._request("POST", key, _conditions(condition), _upload(upload))
-        request.body, request.patience = body.encode(), _PUTTING_TOGETHER
-        request.digest = hashlib.sha256(request.body).hexdigest()
+        content = body.encode()
+        request.body, request.patience = content, _PUTTING_TOGETHER
+        request.digest = hashlib.sha256(content).hexdigest()
         request.retries_conflicts = False
         return request
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from io import UnsupportedOperation
 from typing import IO, Any, TypeVar
 
 from parallelize_core.errors import ChangedError, MissingError, UnavailableError
@@ -13,6 +14,8 @@ from parallelize_core.parts import ObjectPart, parts_of
 from parallelize_core.store import Condition
 from parallelize_core.transport.answers import ConflictError, Reply, field_of
 from parallelize_core.transport.client import Client
+from parallelize_core.transport.connection import FileBody
+from parallelize_core.transport.endpoints import Endpoint
 from parallelize_core.transport.objects import ObjectRequests, Payload
 from parallelize_core.transport.retries import CONFLICT_ATTEMPTS, MAX_DELAY_SECONDS
 
@@ -89,15 +92,15 @@ class Uploads:
     async def _send(
         self, client: Client, key: str, file: IO[bytes], size: int, upload: str
     ) -> list[str]:
+        # One after the other, as the disk likes it.
         reading = asyncio.Lock()
 
         async def send(part: ObjectPart) -> str:
-            def prepare() -> Payload:
-                file.seek(part.start)
-                return Payload.of(file.read(part.size), client.endpoint)
 
             async with reading:
-                payload = await self._off_loop(part.size, prepare)
+                payload = await self._off_loop(
+                    part.size, lambda: _payload(file, part, client.endpoint)
+                )
             return etag_of(
                 await client.call(self._requests.part(key, upload, part.number, payload))
             )
@@ -117,6 +120,16 @@ class Uploads:
         task = asyncio.create_task(abort())
         self._aborts.add(task)
         task.add_done_callback(self._aborts.discard)
+
+
+def _payload(file: IO[bytes], part: ObjectPart, endpoint: Endpoint) -> Payload:
+    """Return a part of a file; only of what is in memory anyway, its bytes are kept."""
+    try:
+        file.fileno()
+    except UnsupportedOperation:
+        file.seek(part.start)
+        return Payload.of(file.read(part.size), endpoint)
+    return Payload.of_file(FileBody(file, part.start, part.size), endpoint)
 
 
 async def each(

@@ -48,7 +48,7 @@ def test_outputs_of_another_run_in_the_folder_are_not_replaced_without_a_word(
     project.finish("a.txt", "a.csv", "all.csv")
     out.mkdir()
     for name in ("all.csv", "old.csv"):
-        DownloadRecord(out, "january").note(name, hashlib.sha256(b"of january").hexdigest())
+        DownloadRecord(out, "january").note([(name, hashlib.sha256(b"of january").hexdigest())])
         (out / name).write_bytes(b"of january")
     capsys.readouterr()
     assert project.call("download", str(out)) == 0

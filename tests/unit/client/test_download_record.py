@@ -25,7 +25,7 @@ def sha256(content: bytes) -> str:
 
 
 def written(folder: Path, name: str, content: bytes) -> None:
-    DownloadRecord(folder).note(name, sha256(content))
+    DownloadRecord(folder).note([(name, sha256(content))])
     (folder / name).write_bytes(content)
 
 
@@ -130,7 +130,7 @@ def test_a_crash_between_the_note_and_the_file_leaves_the_older_download_replace
     tmp_path: Path,
 ) -> None:
     written(tmp_path, "a", b"old")
-    DownloadRecord(tmp_path).note("a", sha256(b"new"))
+    DownloadRecord(tmp_path).note([("a", sha256(b"new"))])
     assert DownloadRecord(tmp_path).refusal("a") is None
 
 

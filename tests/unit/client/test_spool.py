@@ -132,6 +132,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is small enough for memory is smaller here, so that a few files are many."""
     for module, name in ((spool, "SORTED_ROWS"), (spool, "FEW_ROWS"), (shared_inputs, "COMPARED")):
         monkeypatch.setattr(module, name, 100)
+    monkeypatch.setattr(spool, "BATCH", 5)
 
 
 def kept_bytes(do: Callable[[], object]) -> int:
@@ -150,6 +151,16 @@ def kept_by_each(few: Callable[[], object], many: Callable[[], object], more: in
     """Return how many bytes each of so many `more` things takes."""
     many()  # what is imported and cached by then, such as parts of paths, is not counted
     return (kept_bytes(many) - kept_bytes(few)) / more
+
+
+def looked_through(folder: Path) -> float:
+    """Return how much memory it takes at most to find the inputs in a folder."""
+    tracemalloc.start()
+    try:
+        assert find_inputs(str(folder), folder, "").inputs
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def prepared(folder: Path) -> object:
@@ -173,6 +184,17 @@ def test_a_file_to_send_takes_hardly_any_memory(tmp_path: Path) -> None:
         lambda: prepared(tmp_path / "few"), lambda: prepared(tmp_path / "many"), 2000
     )
     assert each < 100
+
+
+@pytest.mark.usefixtures("small")
+def test_a_file_that_is_found_takes_hardly_any_memory_even_for_a_moment(tmp_path: Path) -> None:
+    for name, count in (("others", 2600), ("few", 600), ("many", 2600)):
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / f"{number:05}").touch()
+    looked_through(tmp_path / "others")
+    few, many = looked_through(tmp_path / "few"), looked_through(tmp_path / "many")
+    assert (many - few) / 2000 < 100
 
 
 def planned(store: InMemoryStore, layout: RunLayout, folder: Path) -> object:

@@ -33,11 +33,11 @@ from parallelize.runs.files.fetching import (
     unwritable,
 )
 from parallelize.runs.files.known_contents import known_contents
-from parallelize.runs.jobs.plan import KnownEntries
+from parallelize.runs.jobs.plan import KnownEntries, KnownJobs
 from parallelize.runs.record.outdated import is_outdated, told_outdated
 from parallelize.runs.record.ownership import check_meant, load_run
 from parallelize.runs.results.failed import quoted
-from parallelize.runs.results.merge import Listing, all_jobs, current_results
+from parallelize.runs.results.merge import Listing, current_results, merge_entry
 from parallelize.runs.results.results import SPLIT_EVERY, read_listed, still_stored
 from parallelize.runs.results.silent import (
     NONE_SILENT,
@@ -202,7 +202,8 @@ def make_plan(context: Context, folder: Path) -> Plan:
     store, layout = context.store, context.layout
     run = load_run(store, context)
     check_meant(context)
-    seen = _Seen(run, KnownEntries(all_jobs(store, layout, run)))
+    jobs = KnownEntries(KnownJobs(store, layout), *merge_entry(store, layout, run))
+    seen = _Seen(run, jobs)
     for result in finished_results(store, layout, seen.jobs):
         seen.add(result)
     made = seen.made

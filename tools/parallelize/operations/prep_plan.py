@@ -153,16 +153,15 @@ def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
         others = reuse.find_others(context, draft) if has_new else ()
         files = _here(context, draft, asked.found, known, has_others=bool(others))
     new = _New(files.wanted, known)
-    count, corrected = 0, list[Entry]()
-    for entry in files.wanted:
-        there = known.get(entry.key)
-        if there is None:
+    count = 0
+    for name in files.names:
+        if name not in known:
             count += 1
-            check_name(entry.key)
-        elif there.etag != entry.etag:
-            corrected.append(_kept_number(entry, there))
+            check_name(name)
+    there = ((entry, known.get(entry.key)) for entry in files.wanted) if known else ()
+    corrected = [_kept_number(e, old) for e, old in there if old and old.etag != e.etag]
     moved = files.moved(known) - {entry.key for entry in corrected}
-    twins = twin_remarks(_Names(known, new)) if count else []
+    twins = twin_remarks(_Names(known, files)) if count else []
     return Plan(
         draft, files.uploads, new, count, tuple(corrected), files.left_out, tuple(twins),
         files.refused, others=others, unfinished=files.unfinished, borrowed=files.borrowed,
@@ -187,11 +186,11 @@ class _Names:
     """The names of all jobs, as they will be."""
 
     known: KnownEntries
-    new: _New
+    files: InputFiles
 
     def __iter__(self) -> Iterator[str]:
         """Go through them from the first."""
-        return chain(self.known, (entry.key for entry in self.new))
+        return chain(self.known, (name for name in self.files.names if name not in self.known))
 
 
 def _here(

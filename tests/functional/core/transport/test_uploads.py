@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.functional.core.transport.scripted import (
@@ -15,9 +18,7 @@ from tests.functional.core.transport.scripted import (
     served,
 )
 
-from parallelize_core.errors import (
-    RefusedError,
-)
+from parallelize_core.errors import RefusedError, UsageError
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.store import ALWAYS, IF_ABSENT, Condition
 
@@ -166,3 +167,56 @@ def test_an_upload_that_is_cancelled_leaves_no_parts() -> None:
         assert parts.done[-1] == "abort"
 
     asyncio.run(body())
+
+
+class Draining(Parts):
+    """Keeps nothing of a part; `before` is called when it has been announced."""
+
+    def __init__(self, before: Callable[[], object] = int) -> None:
+        super().__init__()
+        self.before = before
+        self.received = 0
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if self.name(exchange) != "part":
+            await super().__call__(exchange)
+            return
+        self.before()
+        if "expect" in exchange.asked.headers:
+            await exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        left = int(exchange.asked.headers["content-length"])
+        while left and (taken := len(await exchange.reader.read(left))):
+            left -= taken
+            self.received += taken
+        await answer(b"", etag='"part"')(exchange)
+
+
+async def uploaded_file(parts: Parts, file: Path) -> str | None:
+    async with served(parts) as server, calling(server) as caller:
+        store = caller.store()
+        with file.open("rb") as opened:
+            try:
+                return await store.put_file("key", opened)
+            finally:
+                await store.aclose()
+
+
+def test_an_upload_of_a_file_takes_the_memory_of_some_pieces(tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    with file.open("wb") as opened:
+        opened.truncate(4 * PART_BYTES)
+    parts = Draining()
+    tracemalloc.start()
+    try:
+        assert asyncio.run(uploaded_file(parts, file)) == "whole-2"
+        assert tracemalloc.get_traced_memory()[1] < PART_BYTES
+    finally:
+        tracemalloc.stop()
+    assert parts.received == 4 * PART_BYTES
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_is_not_stored(tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    file.write_bytes(bytes(PART_BYTES + 1))
+    with pytest.raises(UsageError, match="shorter"):
+        asyncio.run(uploaded_file(Draining(lambda: file.write_bytes(b"")), file))

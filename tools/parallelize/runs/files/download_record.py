@@ -13,7 +13,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -90,16 +90,18 @@ class DownloadRecord:
             if why := self.refusal(name):
                 raise UsageError(f"{escape(str(target))} was not written", why)
             target.parent.mkdir(parents=True, exist_ok=True)
-            self.note(name, content)
+            self.note([(name, content)])
             file.replace(target)
         return target
 
-    def note(self, name: str, sha256: str) -> None:
-        """Record that this content is about to take this name."""
+    def note(self, contents: Sequence[tuple[str, str]]) -> None:
+        """Record that these contents, given by SHA-256, are about to take their names."""
+        run = {"run": self.run} if self.run else {}
         with self._lock:
-            self._append({"name": name, "sha256": sha256} | ({"run": self.run} if self.run else {}))
+            self._append(*({"name": name, "sha256": sha256} | run for name, sha256 in contents))
             if self._known is not None:
-                self._known.setdefault(name, {})[sha256] = self.run
+                for name, sha256 in contents:
+                    self._known.setdefault(name, {})[sha256] = self.run
 
     @contextmanager
     def partial_folder(self) -> Iterator[Path]:
@@ -141,13 +143,14 @@ class DownloadRecord:
         except OSError:
             raise _not_ours(self.path) from None
 
-    def _append(self, document: dict[str, str]) -> None:
+    def _append(self, *documents: dict[str, str]) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
         descriptor = os.open(self.path, flags, 0o666)
         try:
             head = "" if os.fstat(descriptor).st_size else _HEAD
             # A line that a crash has cut off must not spoil the next one.
-            os.write(descriptor, f"{head}\n{json.dumps(document)}\n".encode())
+            lines = "".join(f"{json.dumps(document)}\n" for document in documents)
+            os.write(descriptor, f"{head}\n{lines}".encode())
         finally:
             os.close(descriptor)
 

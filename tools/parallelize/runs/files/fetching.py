@@ -11,6 +11,7 @@ import asyncio
 import errno
 import hashlib
 import itertools
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ from parallelize_core.layout import Location
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.result import Output
 from parallelize_core.store import AsyncStore
+from parallelize_core.transport.sinks import write_all
 
 FOLDERS_KEPT = 10_000
 """Folders of which it is remembered where they lead."""
@@ -147,10 +149,11 @@ Outcome = bool | Refusal
 
 @dataclass
 class _Job:
-    """An output in progress: its content while it is in memory, and its outcome."""
+    """An output in progress: its content while it is in memory, its file, and its outcome."""
 
     output: Output
     content: bytes | None = None
+    partial: Path | None = None
     outcome: Outcome | None = None
 
 
@@ -212,7 +215,7 @@ class Fetcher:
         try:
             for job in jobs:
                 await self._try_to_get(job)
-            await self._in_thread(lambda: self._try_all(jobs, self._write))
+            await self._in_thread(lambda: self._place_all(jobs, self._write))
         finally:
             await self._budget.give_back(taken)
 
@@ -228,7 +231,8 @@ class Fetcher:
             job.outcome = self._refusal(output, error)
 
     async def _fetch_large(self, job: _Job) -> None:
-        output, partial = job.output, self._partial()
+        output = job.output
+        job.partial = partial = self._partial()
         if self.full:
             job.outcome = Refusal(output.key, self.full[0])
             return
@@ -238,11 +242,11 @@ class Fetcher:
             job.outcome = self._refusal(output, error)
             return
 
-        def place(job: _Job) -> bool:
-            size, sha256 = partial.stat().st_size, sha256_of(partial)
-            return self._place(job.output, partial, size, sha256)
+        def check(job: _Job) -> Outcome | None:
+            partial.chmod(self.mode)
+            return self._check(job.output, partial.stat().st_size, sha256_of(partial))
 
-        await self._in_thread(lambda: self._try_all([job], place))
+        await self._in_thread(lambda: self._place_all([job], check))
 
     async def _in_thread(self, do: Callable[[], Made]) -> Made:
         return await asyncio.get_running_loop().run_in_executor(self._writers, do)
@@ -262,25 +266,49 @@ class Fetcher:
 
         Raises UsageError if something else is in its place.
         """
-        if is_there(self.record.folder / job.output.key, job.output, self.known):
+        target = self.record.folder / job.output.key
+        if os.path.lexists(target) and is_there(target, job.output, self.known):
             return False
         if why := self.record.refusal(job.output.key):
             raise UsageError(why)
         return Refusal(job.output.key, self.full[0]) if self.full else None
 
-    def _write(self, job: _Job) -> bool:
-        partial, content = self._partial(), job.content
+    def _place_all(self, jobs: Sequence[_Job], check: Callable[[_Job], Outcome | None]) -> None:
+        """Give complete and correct files their names, of those that `check` does not refuse."""
+        self._try_all(jobs, check)
+        left = [job for job in jobs if job.outcome is None]
+        if not left:
+            return
+        try:
+            self.record.note([(job.output.key, job.output.sha256) for job in left])
+        except OSError as error:
+            for job in left:
+                job.outcome = self._refusal(job.output, error)
+        self._try_all(left, self._put)
+
+    def _put(self, job: _Job) -> bool:
+        if job.partial is None:
+            raise AssertionError("nothing was written")
+        job.partial.replace(self.record.folder / job.output.key)
+        return True
+
+    def _write(self, job: _Job) -> Outcome | None:
+        job.partial, content = self._partial(), job.content
         if content is None:
             raise _changed()
-        with partial.open("xb", buffering=0) as file:
-            left = memoryview(content)
-            while left:
-                left = left[file.write(left) :]
-        sha256 = hashlib.sha256(content).hexdigest()
-        return self._place(job.output, partial, len(content), sha256)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(job.partial, flags, self.mode)
+        try:
+            write_all(descriptor, content, 0)
+        finally:
+            os.close(descriptor)
+        return self._check(job.output, len(content), hashlib.sha256(content).hexdigest())
 
-    def _place(self, output: Output, partial: Path, size: int, sha256: str) -> bool:
-        """Give a complete and correct file its name."""
+    def _check(self, output: Output, size: int, sha256: str) -> Outcome | None:
+        """Return None if a file may get its name, True if it is there by now.
+
+        Raises ChangedError if it is not the output, UsageError if its place is taken.
+        """
         if (size, sha256) != (output.size, output.sha256):
             raise _changed()
         target = self.record.folder / output.key
@@ -293,10 +321,7 @@ class Fetcher:
             raise UsageError(why)
         if other := self.record.of_another_run(output.key):
             self.replaced.append((other, output.key))
-        partial.chmod(self.mode)
-        self.record.note(output.key, output.sha256)
-        partial.replace(target)
-        return True
+        return None
 
     def _make_folder(self, folder: Path) -> None:
         root = self.record.folder.resolve()

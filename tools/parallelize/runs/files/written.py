@@ -121,8 +121,13 @@ def is_as_written(file: Path) -> bool:
 
 def names_written(folder: Path) -> frozenset[str]:
     """Return the names in a folder that commands have written; none if it cannot be read."""
-    records = folder.glob(f".*{WRITTEN}")
-    return frozenset(path.name.removeprefix(".").removesuffix(WRITTEN) for path in records)
+    # Path.glob would keep all entries of the folder, which may be a million.
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.name.endswith(WRITTEN)]
+    except OSError:
+        return frozenset()
+    return frozenset(name[1:].removesuffix(WRITTEN) for name in names if name.startswith("."))
 
 
 def _is_special(target: Path) -> bool:

@@ -45,6 +45,13 @@ class InputFiles:
     unfinished: str = ""
     """A remark about the run whose outputs they are, if it may produce more."""
 
+    @property
+    def names(self) -> Iterable[str]:
+        """The keys of the files."""
+        if isinstance(self.wanted, Spooled):
+            return self.wanted.firsts()
+        return (entry.key for entry in self.wanted)
+
     def versions(self) -> dict[str, InputFile]:
         """Return the files by their keys."""
         return {file.key: file for entry in self.wanted for file in files_of(entry)}

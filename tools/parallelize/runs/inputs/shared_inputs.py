@@ -254,12 +254,10 @@ class _Comparison:
         if same:
             version = as_version(self.shared, item.key, same)
             self.files.borrowed.append(Borrowed(version, file))
+            self.files.versions.append(version)
         else:
-            version = InputFile(
-                key=item.key, size=content.size, etag=content.etag, sha256=content.sha256
-            )
             self.files.uploads.append(file)
-        self.files.versions.append(version)
+            self.files.versions.append_row(item.key, content.size, content.etag, "", content.sha256)
 
 
 def as_version(shared: SharedInputs, name: str, upload: ObjectInfo) -> InputFile:

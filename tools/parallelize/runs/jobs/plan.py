@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from parallelize.console import shown
 from parallelize.runs.jobs.spec import Jobs, JobSpec
@@ -24,6 +25,7 @@ from parallelize_core.manifest import (
     count_entries,
     cut,
     encode_part,
+    part_lines,
     part_places,
     read_corrections,
     read_part,
@@ -194,6 +196,12 @@ class KnownJobs:
         """Go through all jobs, each as it was last corrected."""
         return self._read()
 
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Go through all jobs' names and lines, each as it was last corrected."""
+        for _, place in self._parts:
+            where = f"s3://{self._store.bucket}/{place}"
+            yield from part_lines(self._store.get(place), where, self._corrected)
+
     def _read(self) -> Iterator[Entry]:
         for number, place in self._parts:
             where = f"s3://{self._store.bucket}/{place}"
@@ -203,10 +211,10 @@ class KnownJobs:
 class KnownEntries:
     """The lines of a manifest by the names of their jobs, on disk if they are many."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, known: KnownJobs, *others: Entry) -> None:
         self._lines = Table()
-        for entry in entries:
-            self._lines.put(entry.key, (entry.model_dump_json(exclude_defaults=True),))
+        for name, line in chain(known.lines(), ((entry.key, entry.line) for entry in others)):
+            self._lines.put(name, (line,))
 
     def get(self, name: str) -> Entry | None:
         """Return the line of a job, None if there is none."""
