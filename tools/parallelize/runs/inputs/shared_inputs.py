@@ -43,11 +43,11 @@ FEW = 20
 LISTINGS = 4
 """Lists that are read at the same time; up to eight times as many wait in memory."""
 
-LISTED_CONTENTS = 100_000
+LISTED_CONTENTS = 20_000
 """In one list of contents."""
 
 MAX_LIST_BYTES = 64 * 1024 * 1024
-"""Uncompressed; the lists that we write have a tenth of it."""
+"""Uncompressed; the lists that we write have much less."""
 
 COMPARED = 1000
 """Files that are compared at a time."""
