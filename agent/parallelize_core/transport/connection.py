@@ -32,10 +32,7 @@ _BUFFER_BYTES = 1024 * 1024
 
 
 class FileBody:
-    """Part of an open file as a request's body, which is read when it is sent, not before.
-
-    `pieces` raises UsageError if the file has become shorter.
-    """
+    """Part of an open file as a request's body, which is read when it is sent, not before."""
 
     def __init__(self, file: IO[bytes], start: int, size: int) -> None:
         self._descriptor = file.fileno()
@@ -45,7 +42,7 @@ class FileBody:
         return self._size
 
     def pieces(self) -> Iterator[bytes]:
-        """Read it from its start."""
+        """Read it from its start; raises UsageError if the file has become shorter."""
         place, end = self._start, self._start + self._size
         while place < end:
             piece = os.pread(self._descriptor, min(_PIECE_BYTES, end - place), place)
