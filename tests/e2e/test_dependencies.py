@@ -11,6 +11,8 @@ from tests.console_blocks import named, runs
 from tests.e2e.conftest import Shell, only_local
 from tests.functional.wheels import Index, serve
 
+from parallelize_core.errors import SetupError, UsageError
+
 pytestmark = [pytest.mark.timeout(400), only_local]
 
 SCRIPT = """#!/usr/bin/env -S uv run --script
@@ -65,10 +67,25 @@ def test_check_shows_why_dependencies_cannot_be_installed(scripted: Shell, index
     settings.write_text(settings.read_text() + 'dependencies = "pylock.toml"\n')
     process = scripted.start("check", "inputs/a.txt")
     said = " ".join(process.communicate()[1].split())
-    assert process.returncode == 6
+    assert process.returncode == SetupError.exit_code
     assert "the installation of the dependencies in pylock.toml failed" in said
     assert "what its set-up printed is above" in said
     assert "| error: " in said
+
+
+def test_the_first_check_of_all_says_which_dependency_cannot_be_locked(
+    scripted: Shell, tmp_path: Path
+) -> None:
+    job = scripted.folder / "env" / "job.py"
+    job.write_text(SCRIPT.replace('"greet"', '"no-such-package"'))
+    no_cloud_yet = {**scripted.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+    first = replace(scripted, environ=no_cloud_yet)
+    process = first.start("check", "inputs/a.txt")
+    said = process.communicate()[1]
+    first.run("local", "stop")
+    assert process.returncode == UsageError.exit_code
+    assert "uv cannot lock" in said
+    assert "no-such-package" in said
 
 
 @runs("a set-up that fails")

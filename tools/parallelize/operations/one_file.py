@@ -38,7 +38,12 @@ from parallelize.runs.state.status import RunStatus, status_of
 from parallelize.runs.state.watch import watch
 from parallelize.setting_tables import AwsTable, RunTable, Table
 from parallelize.settings import Resolved
-from parallelize_core.errors import NothingToDoError, ServiceError
+from parallelize_core.errors import (
+    NothingToDoError,
+    ParallelizeError,
+    ServiceError,
+    SetupError,
+)
 from parallelize_core.files import S3
 from parallelize_core.result import Result
 
@@ -98,14 +103,18 @@ def _processed(resolved: Resolved, key: str, asked: Asked, out: Path) -> Done:
         return _done(context, key, out)
 
 
-def _given_up(context: Context, status: RunStatus) -> ServiceError:
-    """Show what a set-up printed, because nothing of the run stays; return the error."""
+def _given_up(context: Context, status: RunStatus) -> ParallelizeError:
+    """Show what a set-up printed, because nothing of the run stays; return the error.
+
+    It is a SetupError if something in the project can be changed.
+    """
     setups = read_setups(context.store, context.layout)
     for line in setup_lines(setups):
         context.tell(line)
     last = max((worker.beat for worker in status.workers), key=lambda beat: beat.seen, default=None)
     told = escape(last.fix) if last else ""
-    return ServiceError(
+    kind = SetupError if setups or told else ServiceError
+    return kind(
         "the worker exited before finishing the file",
         escape(last.reason) if last else status.why,
         "what its set-up printed is above" if setups
@@ -182,9 +191,17 @@ def _local_run(resolved: Resolved) -> Iterator[Context]:
         context = Context(resolved, name, " --local", home=Path(home))
         try:
             yield context
-        finally:
-            with suppress(NothingToDoError):
-                clean.remove(context, clean.make_plan(context, keep_outputs=False))
+        except BaseException:
+            # What went wrong first is what there is to say.
+            with suppress(ParallelizeError):
+                _remove(context)
+            raise
+        with suppress(NothingToDoError):
+            _remove(context)
+
+
+def _remove(context: Context) -> None:
+    clean.remove(context, clean.make_plan(context, keep_outputs=False))
 
 
 def _work_off(context: Context, asked: Asked) -> RunStatus:
