@@ -41,7 +41,8 @@ def between_recipes(old: Recipe, new: Recipe) -> Iterator[str]:
 def _setting(recipe: Recipe, name: str) -> Any:
     """Return a setting as it was, including defaults, which are not written down."""
     said = recipe.settings.get(name)
-    default = Run.model_fields[name].default if name in Run.model_fields else None
+    field = Run.model_fields.get(name)
+    default = field.get_default(call_default_factory=True) if field else None
     if isinstance(default, Contract):
         return {**default.model_dump(mode="json"), **(said if isinstance(said, dict) else {})}
     return default if said is None else said
