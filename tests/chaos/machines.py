@@ -128,7 +128,7 @@ class Machines:
                 elif machine.id not in self.killed:
                     self.left_behind += machine.left_behind()
                 self._clear(machine)
-            elif machine.instance.is_overdue():
+            elif machine.instance.seconds_left() <= 0:
                 self.unplug(machine, Kind.NOTICE)
 
     def unplug(self, machine: Machine, kind: Kind = Kind.UNPLUG) -> None:
