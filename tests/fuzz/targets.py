@@ -108,7 +108,7 @@ def stdout(data: bytes) -> None:
         except OutputError:
             return
         for file in found.files:
-            assert file.path.resolve(strict=True).is_relative_to(scratch)
+            assert Path(file.path).resolve(strict=True).is_relative_to(scratch)
             assert keys.refusal(file.name) is None
         assert len({file.path for file in found.files}) == len(found.files)
 

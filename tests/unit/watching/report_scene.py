@@ -15,6 +15,7 @@ from parallelize.fleet.instances import Machine
 from parallelize.report.data import Gathered, Provenance, Report, Setting, make_report
 from parallelize.runs.results.merge import read_sizes
 from parallelize.runs.state.history import read_attempts, read_finished, told_of_each
+from parallelize.runs.state.snapshot import Snapshot
 
 PROVENANCE = Provenance(
     version="0.1.0", region="eu-west-1", bucket="bucket",
@@ -23,8 +24,8 @@ PROVENANCE = Provenance(
 VOID = {"br", "hr", "img", "input", "link", "meta"}
 
 
-def gathered(scene: Scene, **changes: Any) -> Gathered:
-    snapshot = scene.snapshot()
+def gathered(scene: Scene, seen: Snapshot | None = None, **changes: Any) -> Gathered:
+    snapshot = seen or scene.snapshot()
     sizes = read_sizes(scene.store, LAYOUT, snapshot.run)
     found: dict[str, Any] = {
         "results": told_of_each(read_finished(scene.store, snapshot, sizes)),
@@ -34,8 +35,8 @@ def gathered(scene: Scene, **changes: Any) -> Gathered:
     return Gathered(snapshot=snapshot, sizes=sizes, **found)
 
 
-def report_on(scene: Scene, **changes: Any) -> Report:
-    return make_report(gathered(scene, **changes))
+def report_on(scene: Scene, seen: Snapshot | None = None, **changes: Any) -> Report:
+    return make_report(gathered(scene, seen, **changes))
 
 
 def machine(name: str, state: str = "terminated", launched: float = NOW - 700) -> Machine:

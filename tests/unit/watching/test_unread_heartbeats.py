@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.watching.report_scene import report_on
 from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
+from parallelize.report.export import as_json as report_json
+from parallelize.report.page import render
 from parallelize.runs.state.catalog import Catalog, as_json, remarks
 from parallelize.runs.state.snapshot import VIEW_SECONDS, Reader, read_heartbeats
 from parallelize.runs.state.status import RunStatus, status_of
@@ -64,6 +67,12 @@ def test_a_run_is_not_said_to_be_idle_for_want_of_a_heartbeat_that_cannot_be_rea
     assert status.why is not None
     assert status.why.startswith("the heartbeat of worker i-2 cannot be read")
     assert "\n".join(page(status)).count("cannot be read") == 1
+
+
+def test_a_report_goes_on_without_it_and_says_so(scene: Scene) -> None:
+    made = report_on(scene, view_reader(scene).snapshot())
+    assert "the heartbeat of worker i-2 cannot be read" in " ".join(render(made).split())
+    assert report_json(made)["workers_unread"] == {"i-2": "AccessDenied"}
 
 
 def test_a_heartbeat_that_can_be_read_again_counts_at_the_next_look(scene: Scene) -> None:

@@ -20,7 +20,7 @@ from parallelize.runs.files.own_files import REPORT_END
 from parallelize.runs.files.written import Written
 from parallelize.runs.results.merge import read_sizes
 from parallelize.runs.state.history import Finished, read_attempts, read_finished, told_of_each
-from parallelize.runs.state.snapshot import Snapshot
+from parallelize.runs.state.snapshot import VIEW_SECONDS, Snapshot
 from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
 from parallelize_core.errors import ParallelizeError
@@ -71,7 +71,7 @@ def _place(path: Path, elsewhere: str) -> Written:
 
 def read_run(context: Context) -> Gathered:
     """Read all that a report shows; raise UsageError if the run does not exist."""
-    snapshot = make_reader(context).snapshot()
+    snapshot = make_reader(context, VIEW_SECONDS).snapshot()
     store, layout = context.store, context.layout
     sizes = read_sizes(store, layout, snapshot.run)
     emulated = context.is_free

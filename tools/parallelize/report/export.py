@@ -22,7 +22,7 @@ def as_json(report: Report, *, files: bool = True) -> dict[str, Any]:
     counts = status_json(report.status)
     kept = (
         "run", "state", "total", "done", "failed", "without_output", "running", "waiting",
-        "elapsed_seconds",
+        "elapsed_seconds", "workers_unread",
     )  # fmt: skip
     return {
         "schema": SCHEMA,

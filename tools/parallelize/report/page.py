@@ -29,7 +29,7 @@ from parallelize.runs.results.failed import group, see_one
 from parallelize.runs.results.silent import told_silent
 from parallelize.runs.state.gpu_use import together
 from parallelize.runs.state.spending import NOT_COUNTED, told_spent
-from parallelize.runs.state.status import RunState, RunStatus
+from parallelize.runs.state.status import RunState, RunStatus, told_unread
 from parallelize.units import plural, show_duration, show_size, show_usd
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Result
@@ -98,6 +98,7 @@ def render(report: Report, hint: str = "") -> str:
         tiles=list(tiles(report, hint)),
         hint=hint,
         silent=" ".join(line.strip() for line in told_silent(report.status.silent)),
+        unread=told_unread(report.status.unread),
         charts=charts(report),
         lanes_left_out=max(0, len(report.workers) - LANES),
         slowest=slowest(report),
