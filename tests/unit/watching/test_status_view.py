@@ -38,7 +38,7 @@ names = st.text(min_size=1, max_size=200)
 
 
 @given(worker=names, key=names, reason=names, words=names, count=st.integers(0, 10**9))
-def test_every_line_fits_in_80_columns_and_steers_no_terminal(
+def test_every_line_but_a_longer_word_fits_in_80_columns_and_steers_no_terminal(
     worker: str, key: str, reason: str, words: str, count: int
 ) -> None:
     failed = Scene().fail("a", stderr_tail=words, message=words).model_copy(update={"key": key})
@@ -47,7 +47,7 @@ def test_every_line_fits_in_80_columns_and_steers_no_terminal(
     status = replace(busy(), total=count, waiting=count, workers=(worker_of(beat, NOW),),
                      last_failure=failed)  # fmt: skip
     for line in page(status):
-        assert len(line) <= WIDTH
+        assert len(line) <= WIDTH or len(line.split()) == 1
         assert line.isprintable() or not any(ord(c) < 32 or ord(c) == 127 for c in line)
 
 

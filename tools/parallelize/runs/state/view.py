@@ -98,7 +98,7 @@ def _memory_json(beat: Heartbeat) -> dict[str, int] | None:
 
 
 def page(status: RunStatus, width: int = WIDTH) -> list[str]:
-    """Return the lines of the full view, each at most `width` columns wide."""
+    """Return the lines of the full view, at most `width` columns wide but for a longer word."""
     head = f"{status.run}  {plural(status.alive, 'worker')}  {SHOWN_STATES[status.state]}"
     elapsed = f"  {show_duration(status.elapsed)} elapsed"
     lines = [
