@@ -111,7 +111,7 @@ def files_of(job: Shaped) -> tuple[InputFile, ...]:
     return (_file_of_plain(job.key, job.size, job.etag, job.stored, job.sha256),)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _file_of_plain(key: str, size: int, etag: str, stored: str, sha256: str) -> InputFile:
     """Return a plain job's file; a worker wants it before the job and after."""
     return InputFile(key=key, size=size, etag=etag, stored=stored, sha256=sha256)
