@@ -52,6 +52,14 @@ def scripted(shell: Shell, index: Index) -> Iterator[Shell]:
     shell.run("local", "stop")
 
 
+def lock_a_wheel_that_then_changes(scripted: Shell, index: Index) -> None:
+    wheel = index.add("greet", "2.0", {"greet.py": ""})
+    (scripted.folder / "env" / "pylock.toml").write_text(index.locked(wheel))
+    wheel.write_bytes(b"other bytes")
+    settings = scripted.folder / "parallelize.toml"
+    settings.write_text(settings.read_text() + 'dependencies = "pylock.toml"\n')
+
+
 def test_check_and_run_install_what_a_script_lists(scripted: Shell) -> None:
     (checked,) = scripted.run("check", "inputs/a.txt").split()
     assert (scripted.folder / checked).read_text() == "hello world"
@@ -60,11 +68,7 @@ def test_check_and_run_install_what_a_script_lists(scripted: Shell) -> None:
 
 
 def test_check_shows_why_dependencies_cannot_be_installed(scripted: Shell, index: Index) -> None:
-    wheel = index.add("greet", "2.0", {"greet.py": ""})
-    (scripted.folder / "env" / "pylock.toml").write_text(index.locked(wheel))
-    wheel.write_bytes(b"other bytes")
-    settings = scripted.folder / "parallelize.toml"
-    settings.write_text(settings.read_text() + 'dependencies = "pylock.toml"\n')
+    lock_a_wheel_that_then_changes(scripted, index)
     process = scripted.start("check", "inputs/a.txt")
     said = " ".join(process.communicate()[1].split())
     assert process.returncode == SetupError.exit_code
@@ -90,11 +94,7 @@ def test_the_first_check_of_all_says_which_dependency_cannot_be_locked(
 
 @runs("a set-up that fails")
 def test_logs_show_the_set_up_of_a_run_that_could_not_begin(scripted: Shell, index: Index) -> None:
-    wheel = index.add("greet", "2.0", {"greet.py": ""})
-    (scripted.folder / "env" / "pylock.toml").write_text(index.locked(wheel))
-    wheel.write_bytes(b"other bytes")
-    settings = scripted.folder / "parallelize.toml"
-    settings.write_text(settings.read_text() + 'dependencies = "pylock.toml"\n')
+    lock_a_wheel_that_then_changes(scripted, index)
     scripted.run("run", "--local", "--workers", "1", code=1)
     shown = scripted.type(*named("a set-up that fails").typed(), PARALLELIZE_LOCAL="true")
     assert "| error: " in shown.stdout

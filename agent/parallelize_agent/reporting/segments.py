@@ -24,8 +24,10 @@ INTERVAL_SECONDS = 60.0
 
 FIRST_SECONDS = 2.0
 GROWTH = 1.5
-"""Each pause is so many times the one before. So most results are in segments at the end of a short
-run, too: a client that sees the end downloads before all workers have left.
+"""How many times longer each pause is than the one before.
+
+So most results are in segments at the end of a short run, too: a client that sees the end downloads
+before all workers have left.
 """
 
 WRITE_SECONDS = 10.0

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
 from threading import Thread
@@ -226,7 +227,8 @@ SERVICES = {
 def test_the_emulated_services_take_the_key_of_the_state_file(
     cloud: LocalCloud, service: str
 ) -> None:
-    SERVICES[service](boto3.client(service, **client_arguments(cloud)))
+    answer = SERVICES[service](boto3.client(service, **client_arguments(cloud)))
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.OK
 
 
 @pytest.mark.parametrize("service", SERVICES)

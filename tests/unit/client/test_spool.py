@@ -148,7 +148,7 @@ def kept_bytes(do: Callable[[], object]) -> int:
 
 
 def kept_by_each(few: Callable[[], object], many: Callable[[], object], more: int) -> float:
-    """Return how many bytes each of so many `more` things takes."""
+    """Return how many bytes each thing takes, of which there are `more`."""
     many()  # what is imported and cached by then, such as parts of paths, is not counted
     return (kept_bytes(many) - kept_bytes(few)) / more
 

@@ -24,7 +24,7 @@ SINGLE_READS = 2000
 """Up to this many results are read one by one if there are many segments: in about a second."""
 
 READS_OF_A_SEGMENT = 50
-"""Reading a segment takes as long as reading so many results one by one."""
+"""How many results take as long to read one by one as a segment."""
 
 SEGMENTS_AT_ONCE = 8
 """Segments that are read at a time; each may have a thousand results and more."""

@@ -38,8 +38,9 @@ MOST_NAMED = 20_000
 """If a run has more results, its outputs' names are not listed: each page has only 1,000."""
 
 MORE_NAMES = 1.25
-"""While a run is watched, its outputs' names are listed each time that it has so many times the
-results of the last time: however long it takes, all listings together cost five times the last one.
+"""By how much the results of a watched run have grown when its outputs' names are listed again.
+
+However long it takes, all listings together cost five times the last one.
 """
 
 
