@@ -96,7 +96,6 @@ class Uploads:
         reading = asyncio.Lock()
 
         async def send(part: ObjectPart) -> str:
-
             async with reading:
                 payload = await self._off_loop(
                     part.size, lambda: _payload(file, part, client.endpoint)
