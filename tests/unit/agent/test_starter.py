@@ -197,7 +197,7 @@ def test_what_a_starter_had_in_hand_when_it_died_is_handed_back(
     starter: Starter, world: World, place: Path
 ) -> None:
     first = started(starter, world, place)
-    os.kill(first, signal.SIGSTOP)
+    halt(first)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(begin, starter, world, place, "true")
         wait_for_request(starter)
@@ -206,6 +206,12 @@ def test_what_a_starter_had_in_hand_when_it_died_is_handed_back(
     assert isinstance(error, OSError)
     assert fault.of_start(error, "true").cause is Cause.INFRASTRUCTURE
     assert ended(begin(starter, world, place, "echo", "next")) == (0, "next\n")
+
+
+def halt(number: int) -> None:
+    """Stop a program; return when it has stopped, as it may be taking a request until then."""
+    os.kill(number, signal.SIGSTOP)
+    os.waitid(os.P_PID, number, os.WSTOPPED)
 
 
 def wait_for_request(starter: Starter) -> None:
@@ -222,7 +228,7 @@ def test_a_starter_that_hangs_is_ended_and_its_command_is_handed_back(
 ) -> None:
     starter = Starter()
     first = started(starter, world, place)
-    os.kill(first, signal.SIGSTOP)
+    halt(first)
     starter._patience_seconds = 0.2
     with pytest.raises(OSError, match="in time") as raised:
         begin(starter, world, place, "true")
