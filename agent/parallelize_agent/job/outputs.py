@@ -97,12 +97,12 @@ class Unprinted:
 
     globs: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
-    given: tuple[Path, ...] = ()
+    given: tuple[Path | str, ...] = ()
 
 
 def find_outputs(
     stdout: Kept,
-    scratch: Path,
+    scratch: Path | str,
     environment: Path | None,
     places: Mapping[str, Path] = MappingProxyType({}),
     unprinted: Unprinted = Unprinted(),
@@ -131,10 +131,10 @@ class _Search:
 
     def __init__(
         self,
-        scratch: Path,
+        scratch: Path | str,
         environment: Path | None,
         places: Mapping[str, Path],
-        given: tuple[Path, ...],
+        given: tuple[Path | str, ...],
     ) -> None:
         self._root = _root(scratch)
         inside = len(os.fsencode(scratch))
@@ -326,7 +326,7 @@ class _Search:
         return _quoted(path.removeprefix(self._root + b"/"))
 
 
-def _root(scratch: Path) -> bytes:
+def _root(scratch: Path | str) -> bytes:
     try:
         return located(os.fsencode(scratch))[0]
     except OSError as error:

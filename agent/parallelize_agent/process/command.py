@@ -54,7 +54,7 @@ class Command:
     """
 
     argv: tuple[str, ...]
-    folder: Path
+    folder: Path | str
     environ: Mapping[str, str]
     marker: str
     timeout_seconds: float | None = None
@@ -100,7 +100,7 @@ class Execution:
     `stdout` and `log` are the files for output too large for memory; see Outcome.
     """
 
-    def __init__(self, command: Command, stdout: Path, log: Path) -> None:
+    def __init__(self, command: Command, stdout: Path | str, log: Path | str) -> None:
         self._command = command
         self._stdout_path = stdout
         self._log_path = log

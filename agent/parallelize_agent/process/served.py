@@ -206,8 +206,8 @@ class Turn(Execution):
         process: ServedProcess,
         command: Command,
         request: Request,
-        stdout: Path,
-        log: Path,
+        stdout: Path | str,
+        log: Path | str,
     ) -> None:
         super().__init__(command, stdout, log)
         self._process = process
