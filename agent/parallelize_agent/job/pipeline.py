@@ -14,17 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Protocol
+from dataclasses import dataclass
 
 import structlog
 
 from parallelize_agent.job import fault
+from parallelize_agent.job.execute import Execute
 from parallelize_agent.job.job import LOST, Decision, Job, Ran, Received, Stage, Staged
+from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.slots import Slots
+from parallelize_agent.job.stage_in import StageIn
+from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.memory.admission import Memory, Need
+from parallelize_agent.memory.usage import OomKills
 from parallelize_agent.process.command import Ending
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.queue import BATCH
@@ -43,23 +50,36 @@ WORTH_A_PLACE = 0.2
 MOST_PER_SLOT = 10
 
 
-class Stages(Protocol):
+@dataclass(frozen=True)
+class Stages:
     """What is done with a job; any exception hands back this job and no other."""
 
-    async def stage_in(self, received: Received, others: int) -> Staged | Decision:
-        """Fetch what the job needs; `others` is the number of other jobs in hand."""
-
-    async def execute(self, job: Job, staged: Staged) -> Ran | Decision:
-        """Run its command in its slots."""
+    stage_in: StageIn
+    execute: Execute
+    stage_out: StageOut
+    scratch: ScratchSpace
+    files: Executor
+    later_seconds: int
+    oom_kills: OomKills
 
     def decide(self, ran: Ran) -> Decision:
-        """Return the decision about it."""
+        """Return the decision on how a command ended."""
+        decision = self._said(ran)
+        return fault.gpu_lost(ran.gpu_lost) if ran.gpu_lost and decision.charged else decision
 
-    async def stage_out(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
-        """Carry out the decision; return the one that was carried out."""
+    def _said(self, ran: Ran) -> Decision:
+        if ran.outcome.exit_code == -signal.SIGKILL and self.oom_kills.lately():
+            return fault.out_of_memory()
+        return fault.of_outcome(ran.outcome, ran.staged.run.limits, self.later_seconds)
 
     async def clean_up(self, job: Job) -> None:
-        """Remove what is left of it on this machine."""
+        """Remove what is left of a job on this machine."""
+        if job.staged and job.staged.kept and job.staged.kept.restore:
+            job.staged.kept.restore[0].unlink(missing_ok=True)
+        folder = job.ran.folder if job.ran else job.staged.folder if job.staged else None
+        if folder:
+            loop = asyncio.get_running_loop()
+            await asyncio.shield(loop.run_in_executor(self.files, self.scratch.remove, folder))
 
 
 Settled = Callable[[Job, Decision], None]
