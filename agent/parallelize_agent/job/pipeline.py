@@ -112,6 +112,7 @@ class Pipeline:
         self._place = asyncio.Event()
         self._empty = asyncio.Event()
         self._run_seconds = Average()
+        self._run_spread = Average()
         self._stage_in_seconds = Average()
         self._begun: dict[Job, float] = {}
         self._ahead = 0
@@ -258,13 +259,35 @@ class Pipeline:
         try:
             self._move(job, Stage.RUNNING)
             self._begun[job] = time.monotonic()
-            ran = await self._do.execute(job, staged)
+            timer = self._announce_end()
+            try:
+                ran = await self._do.execute(job, staged)
+            finally:
+                if timer:
+                    timer.cancel()
             if isinstance(ran, Ran):
-                self._run_seconds.add(ran.outcome.usage.seconds)
+                self._learn(ran.outcome.usage.seconds)
             return ran
         finally:
             self._begun.pop(job, None)
             self._slots.give(job.slots)
+
+    def _learn(self, seconds: float) -> None:
+        """Take into account for how long a command has run."""
+        if (average := self._run_seconds.value) is not None:
+            self._run_spread.add(abs(seconds - average))
+        self._run_seconds.add(seconds)
+
+    def _announce_end(self) -> asyncio.TimerHandle | None:
+        """Have the next job received when one that starts now will soon end."""
+        wait = (self._run_seconds.value or 0.0) - self._horizon
+        if wait <= 0:
+            return None  # there is a place for the next one anyway
+        return asyncio.get_running_loop().call_later(wait, self._look_anew)
+
+    def _look_anew(self) -> None:
+        self._ahead_until = 0.0
+        self._look_around()
 
     def _need(self, job: Job, staged: Staged) -> Need:
         message = job.received.message
@@ -309,20 +332,40 @@ class Pipeline:
         if average is not None and now >= self._ahead_until:
             paces = [max(average, now - begun) for begun in self._begun.values()]
             paces += [average] * (self._slots.usable - len(paces))
-            self._ahead = places_ahead(paces, self._stage_in_seconds.value or 0)
+            self._ahead = max(
+                places_ahead(paces, self._horizon),
+                ending_soon(
+                    [now - begun for begun in self._begun.values()],
+                    average, self._run_spread.value or 0.0, self._horizon,
+                ),
+            )  # fmt: skip
             self._ahead_until = now + ESTIMATE_SECONDS
         return self._ahead
 
+    @property
+    def _horizon(self) -> float:
+        """Jobs that can start within so many seconds may be held: enough to fetch two."""
+        return max(SOON_SECONDS, 2 * (self._stage_in_seconds.value or 0.0))
 
-def places_ahead(paces: Sequence[float], stage_in_seconds: float) -> int:
-    """Return how many jobs to hold ready, given how long it takes to fetch one.
+
+def places_ahead(paces: Sequence[float], horizon: float) -> int:
+    """Return how many jobs will start within `horizon` seconds, however long they run.
 
     `paces` lists, for each slot, in how many seconds it will probably be free for the next job;
     slots for which this is unknown are not in it.
     """
-    horizon = max(SOON_SECONDS, 2 * stage_in_seconds)
     wanted = sum(horizon / max(pace, 0.001) for pace in paces)
     return 0 if wanted < WORTH_A_PLACE else min(math.ceil(wanted), MOST_PER_SLOT * len(paces))
+
+
+def ending_soon(ages: Sequence[float], average: float, spread: float, horizon: float) -> int:
+    """Return how many jobs of these ages will probably end within `horizon` seconds.
+
+    Jobs run for `average` seconds, give or take `spread`; nothing is told of irregular ones.
+    """
+    if spread > horizon:
+        return 0
+    return sum(abs(average - age) <= horizon for age in ages)
 
 
 class Average:
