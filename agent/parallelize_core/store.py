@@ -159,8 +159,12 @@ class AsyncStore(Protocol):
         file: IO[bytes],
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
-        """Write an object of any size from an open file, from its start."""
+        """Write an object of any size from an open file, from its start.
+
+        With `sha256`, it is written only if the bytes sent have it; otherwise FileChangedError.
+        """
 
     def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""

@@ -26,6 +26,7 @@ from parallelize_core.store import (
     Source,
     checked_metadata,
 )
+from parallelize_core.transport.uploads import read_whole
 
 
 @dataclass
@@ -330,10 +331,12 @@ class AsyncInMemoryStore:
         file: IO[bytes],
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
         """Write an object from an open file, from its start."""
         await asyncio.sleep(0)
-        return self.store.put_file(key, file, condition, metadata)
+        file.seek(0)
+        return self.store.put(key, read_whole(file, sha256), condition, metadata)
 
     async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
         """List the keys that start with `prefix`, in the order of their bytes."""
