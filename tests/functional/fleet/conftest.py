@@ -25,7 +25,7 @@ from tests.strict_aws.plugin import leave_out_no_values
 from parallelize import cli
 from parallelize.fleet.bundle import PLATFORMS, wheel_folder
 from parallelize.fleet.distributions import AMAZON, DEBIAN, UBUNTU
-from parallelize.local import templates
+from parallelize.local.daemon import parse_all_user_data
 from parallelize.queues import Queues, make_queues
 from parallelize_core.clients import Clients
 from parallelize_core.heartbeat import Heartbeat
@@ -189,7 +189,7 @@ def no_value_is_no_value() -> None:
 @pytest.fixture(autouse=True, scope="session")
 def every_version_starts_machines() -> None:
     """Let a group start later versions of its template, as AWS and the local cloud do."""
-    templates.install()
+    parse_all_user_data()
 
 
 @pytest.fixture
