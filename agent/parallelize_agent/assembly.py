@@ -21,13 +21,12 @@ from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.execute import Execute
 from parallelize_agent.job.job import Decision, Job, Stage
 from parallelize_agent.job.judge import Judge
-from parallelize_agent.job.pipeline import Pipeline
+from parallelize_agent.job.pipeline import Pipeline, Stages
 from parallelize_agent.job.preparation import Preparer, store_printed
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.stage_in import StageIn
 from parallelize_agent.job.stage_out import StageOut
-from parallelize_agent.job.stages import Stages
 from parallelize_agent.machine import host
 from parallelize_agent.machine.metadata import Instance, identify
 from parallelize_agent.machine.root_setup import NO_ROOT_SETUP, RootSetup

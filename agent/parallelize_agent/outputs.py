@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
-from parallelize_agent.job.outputs import OutputError, OutputFile, Outputs, find_outputs
+from parallelize_agent.job.output_files import OutputError, OutputFile
+from parallelize_agent.job.outputs import Outputs, find_outputs
 
 __all__ = ["OutputError", "OutputFile", "Outputs", "find_outputs"]

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from parallelize.settings import resolve
-from parallelize_agent.job.outputs import OutputError, find_outputs
+from parallelize_agent.job.output_files import OutputError
+from parallelize_agent.job.outputs import find_outputs
 from parallelize_core import archive, keys
 from parallelize_core.config import AgentConfig
 from parallelize_core.dead_letter import DeadLetter

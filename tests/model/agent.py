@@ -38,7 +38,8 @@ from parallelize_agent.job.commit import unfiled
 from parallelize_agent.job.environment import Environments
 from parallelize_agent.job.job import Decision, Ran, Received, Staged
 from parallelize_agent.job.judge import Judge
-from parallelize_agent.job.outputs import OutputFile, Outputs
+from parallelize_agent.job.output_files import OutputFile
+from parallelize_agent.job.outputs import Outputs
 from parallelize_agent.job.preparation import Preparer
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.job.scratch import ScratchSpace

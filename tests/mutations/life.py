@@ -6,7 +6,7 @@ from tests.mutations.mutation import AGENT, CORE, Mutation
 
 WORKER, PIPELINE = f"{AGENT}worker.py", f"{AGENT}job/pipeline.py"
 RECEIVER, DRAIN = f"{AGENT}queue/receiver.py", f"{AGENT}queue/drain.py"
-REPAIR, ENQUEUE = f"{AGENT}queue/repair.py", "tools/parallelize/operations/enqueue.py"
+ENQUEUE = "tools/parallelize/operations/enqueue.py"
 PEERS = f"{AGENT}reporting/peers.py"
 SHUTDOWN, COMMAND = f"{AGENT}shutdown.py", f"{AGENT}process/command.py"
 RECEIVING, LEAVING = "functional/agent/test_receiving.py::", "functional/agent/test_shutdown.py::"
@@ -119,6 +119,16 @@ MUTATIONS = (
         (f"{RECEIVING}test_one_who_is_not_the_keeper_sends_nothing",),
     ),
     Mutation(
+        "one-clock",
+        "S3's clock says how old a heartbeat is, not its worker's or its reader's",
+        PEERS,
+        "                yield beat.as_listed(item, self._now())",
+        "                yield beat",
+        (
+            "unit/agent/test_peers.py::test_a_worker_is_judged_by_s3s_clock_however_wrong_others_are",
+        ),
+    ),
+    Mutation(
         "word-of-another-drain",
         "the word of a leader that left before the queue was empty here is not believed",
         PEERS,
@@ -137,7 +147,7 @@ MUTATIONS = (
     Mutation(
         "sent-again-looks-for-claims",
         "the receiver of what is sent again looks for a claim first",
-        REPAIR,
+        RECEIVER,
         "job.message(run).parked().encode()",
         "job.message(run).encode()",
         (f"{FAULTS}test_a_message_that_is_sent_again_makes_its_receiver_look_for_a_claim",),

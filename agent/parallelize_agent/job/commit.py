@@ -25,7 +25,7 @@ from urllib.parse import unquote
 import structlog
 
 from parallelize_agent.job.merge import Merge
-from parallelize_agent.job.outputs import OutputError, OutputFile
+from parallelize_agent.job.output_files import OutputError, OutputFile
 from parallelize_agent.queue.leases import LeaseLostError
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError, ServiceError

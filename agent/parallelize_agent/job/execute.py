@@ -21,7 +21,8 @@ from parallelize_agent.gpu.equipment import Equipment
 from parallelize_agent.job import dependencies, fault
 from parallelize_agent.job.job import Decision, Job, Ran, Staged, memory_limit
 from parallelize_agent.job.merge import write_list
-from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
+from parallelize_agent.job.output_files import OutputError
+from parallelize_agent.job.outputs import Outputs, Unprinted, find_outputs
 from parallelize_agent.job.preparation import command_line, passed_on
 from parallelize_agent.job.scratch import PRIVATE, JobFolder, ScratchSpace
 from parallelize_agent.job.serving import Serving

@@ -14,7 +14,8 @@ from enum import Enum, StrEnum
 from pathlib import Path
 
 from parallelize_agent.job.checkpoints import Kept
-from parallelize_agent.job.outputs import OutputError, Outputs
+from parallelize_agent.job.output_files import OutputError
+from parallelize_agent.job.outputs import Outputs
 from parallelize_agent.job.scratch import JobFolder
 from parallelize_agent.job.snapshot import Snapshot
 from parallelize_agent.process.command import Execution, Outcome

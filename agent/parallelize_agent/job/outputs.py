@@ -2,34 +2,40 @@
 
 A line that names nothing, or only what the environment brought along, is a remark and
 stays in the log. A line that names something outside the scratch folder is an error: such a
-file is never sent anywhere. Any problem with a path below the scratch folder is the command's
-fault, and an error, too: an unreadable file must not pass for a missing one. Matches of a glob of
-`output.collect` count as if they had been printed.
+file is never sent anywhere. Matches of a glob of `output.collect` count as if they had
+been printed.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO, FileIO
+from io import BytesIO
 from itertools import islice
-from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 
-from parallelize_agent.job import globs, printed
 from parallelize_agent.job.furnishing import CameAlong, located
-from parallelize_agent.job.scratch import PRIVATE
+from parallelize_agent.job.output_files import (
+    INPUTS,
+    OutputError,
+    OutputFile,
+    files_below,
+    is_below,
+    located_inside,
+    matching,
+    quoted,
+    read,
+    refused,
+    scan,
+    shown,
+)
 from parallelize_agent.process.capture import Kept
-from parallelize_core import keys
-
-CONTENT_BYTES = 256 * 1024
-"""Files up to this size are read at once, and need not be reopened to be sent."""
 
 CONTENTS_BYTES = 1024 * 1024
 """The most that is held in memory of one job's files, in total."""
@@ -43,28 +49,23 @@ MAX_SEEN = 100_000
 MAX_NAMED = 5
 """How many paths a hint names."""
 
-_INPUTS = f"{PRIVATE}/input".encode()
-_TOP = (_INPUTS + b"/", f"{PRIVATE}/tmp/".encode())  # noqa: S108 - the folder is the job's
-"""What is here is named as if it were at the top of the scratch folder."""
+_COLOURS = re.compile(
+    rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])"
+)
+"""Control sequences (CSI), those of the operating system (OSC: titles, links), and short ones.
+
+https://www.ecma-international.org/publications-and-standards/standards/ecma-48/
+"""
+
+_BOM = b"\xef\xbb\xbf"
+_QUOTES = (b"'", b'"')
+
+_FILE_NAME = re.compile(
+    rb"(?:[\w.+@%=,~\x80-\xff-]*/)*[\w+@%=,~\x80-\xff.-]*[\w\x80-\xff]\.[A-Za-z][A-Za-z0-9]{0,7}"
+)
+"""A path without blanks whose last part looks like a file: `a/b.csv`, `x.tar.gz`, not `3.14`."""
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
-
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-class OutputError(Exception):
-    """The command named something that is not an output; the text is for the user."""
-
-
-@dataclass(frozen=True)
-class OutputFile:
-    """A file to send, its name below the scratch folder, and its content if that is small."""
-
-    path: str
-    name: str
-    size: int
-    sha256: str
-    content: bytes | None
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class _Search:
         self._came_along = CameAlong(self._root, environment)
         self._places = {os.fsencode(name): os.fsencode(to) for name, to in places.items()}
         self._places[os.fsencode(scratch)] = self._root
-        self._entries = _entries(self._root, b".")
+        self._entries = scan(self._root, b".")
         # Only a line that begins with one of these can name anything.
         self._firsts = {*(entry.name for entry in self._entries), b"", b".", b".."}
         self._seen: set[bytes] = set()
@@ -155,12 +156,12 @@ class _Search:
     def look_at(self, line: bytes) -> None:
         """Add what a line names; the line as printed is tried first."""
         text = b""
-        for text in printed.readings(line):
+        for text in readings(line):
             # Most lines are remarks, and end here without a system call.
             if text.partition(b"/")[0] in self._firsts and text and self._take_once(text):
                 return
-        if len(self._nowhere) < MAX_NAMED and printed.looks_like_a_path(text):
-            self._nowhere[printed.shown(text)] = None
+        if len(self._nowhere) < MAX_NAMED and looks_like_a_path(text):
+            self._nowhere[shown(text)] = None
 
     def take_named(self, name: str) -> None:
         """Add what a word of the command names in the scratch folder; most words name nothing."""
@@ -168,15 +169,15 @@ class _Search:
         path = self._path(os.fsencode(name))
         if b".." in path.split(b"/"):
             return  # a variable may contain anything
-        if _is_below(path, self._root) and os.path.lexists(path):
+        if is_below(path, self._root) and os.path.lexists(path):
             self._take_once(path)
 
     def collect(self, glob: str) -> None:
         """Add a glob's matches, also beside the input: many programs write their output there."""
         self._by = "output.collect matches"
-        listed = {self._root: self._entries, self._root + b"/" + _INPUTS: self._beside_input()}
+        listed = {self._root: self._entries, self._root + b"/" + INPUTS: self._beside_input()}
         for root in listed:
-            for path in globs.matching(root, glob, lambda folder: self._listed(folder, listed)):
+            for path in matching(root, glob, lambda folder: self._listed(folder, listed)):
                 if path not in self._given:
                     self._take_once(path)
 
@@ -185,14 +186,14 @@ class _Search:
     ) -> list[os.DirEntry[bytes]]:
         if folder in known:
             return known[folder]
-        return _entries(folder, folder.removeprefix(self._root + b"/"))
+        return scan(folder, folder.removeprefix(self._root + b"/"))
 
     def _beside_input(self) -> list[os.DirEntry[bytes]]:
         """Return what is next to the inputs but is not an input."""
-        folder = self._root + b"/" + _INPUTS
+        folder = self._root + b"/" + INPUTS
         if not self._given or not os.path.isdir(folder):  # noqa: PTH112 - paths are bytes here
             return []  # the command may have deleted it
-        entries = _entries(folder, _INPUTS)
+        entries = scan(folder, INPUTS)
         return [entry for entry in entries if folder + b"/" + entry.name not in self._given]
 
     def outputs(self) -> Outputs:
@@ -201,7 +202,7 @@ class _Search:
         return Outputs(
             files=tuple(self._found.values()),
             leads_nowhere=tuple(self._nowhere),
-            left=tuple(map(printed.shown, left[:MAX_NAMED])),
+            left=tuple(map(shown, left[:MAX_NAMED])),
             left_count=len(left),
         )
 
@@ -225,9 +226,9 @@ class _Search:
         name = self._name(path, real)
         if not stat.S_ISDIR(mode):
             self._add(name, real, mode)
-        for below, its_path in self._walk(name, real) if stat.S_ISDIR(mode) else ():
+        for below, its_path in files_below(name, real) if stat.S_ISDIR(mode) else ():
             if its_path not in self._given and not self._came_along.unchanged(its_path):
-                self._add(below, *_inside(below, its_path))
+                self._add(below, *located_inside(below, its_path))
         return True
 
     def _path(self, text: bytes) -> bytes:
@@ -239,7 +240,7 @@ class _Search:
     def _is_there(self, path: bytes, error: OSError) -> bool:
         """Return False if nothing is there; raise OutputError if something is, but unreachable."""
         absent = error.errno in _ABSENT
-        if not _is_below(path, self._root) or (absent and not _is_link(path)):
+        if not is_below(path, self._root) or (absent and not _is_link(path)):
             return False
         raise OutputError(
             f"the output {self._shown(path)} "
@@ -255,55 +256,31 @@ class _Search:
                 f"the output {self._shown(path)} lies in the environment, which all jobs share: "
                 "write it to the current folder, or to a folder that the command makes there"
             )
-        if not _is_below(real, self._root):
-            raise OutputError(f"{self._by} a path outside the scratch folder: {_quoted(real)}")
+        if not is_below(real, self._root):
+            raise OutputError(f"{self._by} a path outside the scratch folder: {quoted(real)}")
         return False
 
     def _name(self, path: bytes, real: bytes) -> bytes:
         """Return the name as printed; a link has its own name, not its target's."""
-        if b".." in path.split(b"/") or not _is_below(path, self._root):
+        if b".." in path.split(b"/") or not is_below(path, self._root):
             path = real
         return os.path.normpath(path)[len(self._root) + 1 :]
-
-    def _walk(self, name: bytes, real: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the names of all files below a folder, and their real paths."""
-        pending = [(name, real)]
-        while pending:
-            here, its_real = pending.pop()
-            folders = []
-            for entry in _entries(its_real, here):
-                # A linked folder is not entered, and must not be skipped in silence.
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append((here + b"/" + entry.name, entry.path))
-                else:
-                    yield here + b"/" + entry.name, entry.path
-            pending += reversed(folders)
 
     def _add(self, name: bytes, real: bytes, mode: int) -> None:
         """Add one file."""
         if name in self._found:
             return
-        if not _is_below(real, self._root):
-            raise _refused(name, "is a link that leads outside the scratch folder")
+        if not is_below(real, self._root):
+            raise refused(name, "is a link that leads outside the scratch folder")
         if not stat.S_ISREG(mode):
-            raise _refused(name, "is not a regular file")
+            raise refused(name, "is not a regular file")
         try:
-            self._found[name] = self._read(name, real)
+            file = read(self._root, name, real, self._room)
         except OSError as error:
-            raise _refused(name, f"cannot be read: {error.strerror}") from None
+            raise refused(name, f"cannot be read: {error.strerror}") from None
+        self._found[name] = file
+        self._room -= len(file.content or b"")
         self._delivered.add(real)
-
-    def _read(self, name: bytes, real: bytes) -> OutputFile:
-        with FileIO(os.open(real, _READ)) as file:
-            content = _whole(file, min(CONTENT_BYTES, self._room))
-            if content is not None:
-                self._room -= len(content)
-                size, digest = len(content), hashlib.sha256(content).hexdigest()
-            else:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                size = file.tell()
-        path = os.fsdecode(self._root + b"/" + name)
-        return OutputFile(path, _stored_name(name), size, digest, content)
 
     def _unnamed(self) -> Iterator[bytes]:
         """Yield the files that the command has made in no hidden place, and that no line names."""
@@ -315,7 +292,7 @@ class _Search:
             if not entry.is_dir(follow_symlinks=False):
                 below = iter([(entry.name, entry.path)])
             else:
-                below = islice(self._walk(entry.name, entry.path), MAX_LEFT_LOOKED_AT)
+                below = islice(files_below(entry.name, entry.path), MAX_LEFT_LOOKED_AT)
             with suppress(OutputError):
                 for name, real in below:
                     known = real in self._delivered or real in self._given
@@ -323,7 +300,7 @@ class _Search:
                         yield name
 
     def _shown(self, path: bytes) -> str:
-        return _quoted(path.removeprefix(self._root + b"/"))
+        return quoted(path.removeprefix(self._root + b"/"))
 
 
 def _root(scratch: Path) -> bytes:
@@ -336,56 +313,28 @@ def _root(scratch: Path) -> bytes:
         ) from None
 
 
-def _inside(name: bytes, path: bytes) -> tuple[bytes, int]:
-    """Return the real path of an entry of a printed folder, and its mode."""
-    try:
-        return located(path)
-    except FileNotFoundError:
-        raise _refused(name, "is a broken link") from None
-    except OSError as error:
-        raise _refused(name, f"cannot be read: {error.strerror}") from None
-
-
-def _entries(folder: bytes, name: bytes) -> list[os.DirEntry[bytes]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=attrgetter("name"))
-    except OSError as error:
-        raise _refused(name, f"cannot be read: {error.strerror}") from None
-
-
-def _whole(file: FileIO, limit: int) -> bytes | None:
-    """Read a file of at most `limit` bytes; return None without reading if it is larger."""
-    size = os.fstat(file.fileno()).st_size
-    if size > limit:
-        return None
-    content = file.read(size + 1)
-    if len(content) == size:
-        return content
-    file.seek(0)
-    return None
-
-
-def _stored_name(name: bytes) -> str:
-    top = next(filter(name.startswith, _TOP), b"")
-    text = name.removeprefix(top).decode("utf-8", errors="surrogateescape")
-    if reason := keys.refusal(text):
-        raise OutputError(f"the output {_quoted(name)} cannot be stored: {reason}")
-    return text
-
-
 def _is_link(path: bytes) -> bool:
     return os.path.islink(path)  # noqa: PTH114 - paths are bytes here
 
 
-def _refused(name: bytes, why: str) -> OutputError:
-    return OutputError(f"the output {_quoted(name)} {why}")
+def readings(line: bytes) -> Iterator[bytes]:
+    """Yield what a line may mean: first as printed, then with more and more taken off."""
+    line = line.rstrip(b"\r")
+    yield line
+    text = line
+    if b"\r" in text:
+        text = text[text.rfind(b"\r") + 1 :]
+        yield text
+    if b"\x1b" in text:
+        text = _COLOURS.sub(b"", text)
+        yield text
+    stripped = text.removeprefix(_BOM).strip()
+    if stripped != text:
+        yield stripped
+    if stripped[:1] in _QUOTES and stripped[-1:] == stripped[:1] and len(stripped) > 2:
+        yield stripped[1:-1]
 
 
-def _quoted(path: bytes) -> str:
-    """Return a path for messages: `failures` groups those that differ only in it."""
-    return f'"{printed.shown(path)}"'
-
-
-def _is_below(path: bytes, folder: bytes) -> bool:
-    return path.startswith(folder + b"/")
+def looks_like_a_path(text: bytes) -> bool:
+    """Whether somebody who prints this probably means a file; false alarms are rare."""
+    return b" " not in text and len(text) > 2 and bool(_FILE_NAME.fullmatch(text))

@@ -14,17 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Protocol
+from dataclasses import dataclass
 
 import structlog
 
 from parallelize_agent.job import fault
+from parallelize_agent.job.execute import Execute
 from parallelize_agent.job.job import LOST, Decision, Job, Ran, Received, Stage, Staged
+from parallelize_agent.job.scratch import ScratchSpace
 from parallelize_agent.job.slots import Slots
+from parallelize_agent.job.stage_in import StageIn
+from parallelize_agent.job.stage_out import StageOut
 from parallelize_agent.memory.admission import Memory, Need
+from parallelize_agent.memory.usage import OomKills
 from parallelize_agent.process.command import Ending
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.queue import BATCH
@@ -43,23 +50,36 @@ WORTH_A_PLACE = 0.2
 MOST_PER_SLOT = 10
 
 
-class Stages(Protocol):
+@dataclass(frozen=True)
+class Stages:
     """What is done with a job; any exception hands back this job and no other."""
 
-    async def stage_in(self, received: Received, others: int) -> Staged | Decision:
-        """Fetch what the job needs; `others` is the number of other jobs in hand."""
-
-    async def execute(self, job: Job, staged: Staged) -> Ran | Decision:
-        """Run its command in its slots."""
+    stage_in: StageIn
+    execute: Execute
+    stage_out: StageOut
+    scratch: ScratchSpace
+    files: Executor
+    later_seconds: int
+    oom_kills: OomKills
 
     def decide(self, ran: Ran) -> Decision:
-        """Return the decision about it."""
+        """Return the decision on how a command ended."""
+        decision = self._said(ran)
+        return fault.gpu_lost(ran.gpu_lost) if ran.gpu_lost and decision.charged else decision
 
-    async def stage_out(self, received: Received, ran: Ran | None, decision: Decision) -> Decision:
-        """Carry out the decision; return the one that was carried out."""
+    def _said(self, ran: Ran) -> Decision:
+        if ran.outcome.exit_code == -signal.SIGKILL and self.oom_kills.lately():
+            return fault.out_of_memory()
+        return fault.of_outcome(ran.outcome, ran.staged.run.limits, self.later_seconds)
 
     async def clean_up(self, job: Job) -> None:
-        """Remove what is left of it on this machine."""
+        """Remove what is left of a job on this machine."""
+        if job.staged and job.staged.kept and job.staged.kept.restore:
+            job.staged.kept.restore[0].unlink(missing_ok=True)
+        folder = job.ran.folder if job.ran else job.staged.folder if job.staged else None
+        if folder:
+            loop = asyncio.get_running_loop()
+            await asyncio.shield(loop.run_in_executor(self.files, self.scratch.remove, folder))
 
 
 Settled = Callable[[Job, Decision], None]
@@ -92,6 +112,7 @@ class Pipeline:
         self._place = asyncio.Event()
         self._empty = asyncio.Event()
         self._run_seconds = Average()
+        self._run_spread = Average()
         self._stage_in_seconds = Average()
         self._begun: dict[Job, float] = {}
         self._ahead = 0
@@ -238,13 +259,35 @@ class Pipeline:
         try:
             self._move(job, Stage.RUNNING)
             self._begun[job] = time.monotonic()
-            ran = await self._do.execute(job, staged)
+            timer = self._announce_end()
+            try:
+                ran = await self._do.execute(job, staged)
+            finally:
+                if timer:
+                    timer.cancel()
             if isinstance(ran, Ran):
-                self._run_seconds.add(ran.outcome.usage.seconds)
+                self._learn(ran.outcome.usage.seconds)
             return ran
         finally:
             self._begun.pop(job, None)
             self._slots.give(job.slots)
+
+    def _learn(self, seconds: float) -> None:
+        """Take into account for how long a command has run."""
+        if (average := self._run_seconds.value) is not None:
+            self._run_spread.add(abs(seconds - average))
+        self._run_seconds.add(seconds)
+
+    def _announce_end(self) -> asyncio.TimerHandle | None:
+        """Have the next job received when one that starts now will soon end."""
+        wait = (self._run_seconds.value or 0.0) - self._horizon
+        if wait <= 0:
+            return None  # there is a place for the next one anyway
+        return asyncio.get_running_loop().call_later(wait, self._look_for_ends)
+
+    def _look_for_ends(self) -> None:
+        self._ahead_until = 0.0
+        self._look_around()
 
     def _need(self, job: Job, staged: Staged) -> Need:
         message = job.received.message
@@ -289,20 +332,47 @@ class Pipeline:
         if average is not None and now >= self._ahead_until:
             paces = [max(average, now - begun) for begun in self._begun.values()]
             paces += [average] * (self._slots.usable - len(paces))
-            self._ahead = places_ahead(paces, self._stage_in_seconds.value or 0)
+            self._ahead = max(
+                places_ahead(paces, self._horizon),
+                ending_soon(
+                    [now - begun for begun in self._begun.values()],
+                    average, self._run_spread.value or 0.0, self._horizon,
+                ),
+            )  # fmt: skip
             self._ahead_until = now + ESTIMATE_SECONDS
         return self._ahead
 
+    @property
+    def _horizon(self) -> float:
+        return horizon_of(self._stage_in_seconds.value or 0.0)
 
-def places_ahead(paces: Sequence[float], stage_in_seconds: float) -> int:
-    """Return how many jobs to hold ready, given how long it takes to fetch one.
+
+def horizon_of(stage_in_seconds: float) -> float:
+    """Return the seconds within which a job that is held must be able to start.
+
+    A job can be fetched twice in that time.
+    """
+    return max(SOON_SECONDS, 2 * stage_in_seconds)
+
+
+def places_ahead(paces: Sequence[float], horizon: float) -> int:
+    """Return how many jobs will start within `horizon` seconds, however long they run.
 
     `paces` lists, for each slot, in how many seconds it will probably be free for the next job;
     slots for which this is unknown are not in it.
     """
-    horizon = max(SOON_SECONDS, 2 * stage_in_seconds)
     wanted = sum(horizon / max(pace, 0.001) for pace in paces)
     return 0 if wanted < WORTH_A_PLACE else min(math.ceil(wanted), MOST_PER_SLOT * len(paces))
+
+
+def ending_soon(ages: Sequence[float], average: float, spread: float, horizon: float) -> int:
+    """Return how many jobs of these ages will probably end within `horizon` seconds.
+
+    Jobs run for `average` seconds, give or take `spread`; nothing is told of irregular ones.
+    """
+    if spread > horizon:
+        return 0
+    return sum(abs(average - age) <= horizon for age in ages)
 
 
 class Average:

@@ -35,7 +35,8 @@ from parallelize_agent.job.job import (
 )
 from parallelize_agent.job.judge import Judge
 from parallelize_agent.job.merge import Merge
-from parallelize_agent.job.outputs import OutputError, Outputs
+from parallelize_agent.job.output_files import OutputError
+from parallelize_agent.job.outputs import Outputs
 from parallelize_agent.job.run_source import RunSource
 from parallelize_agent.queue.leases import LeaseLostError
 from parallelize_agent.queue.messages import Messages

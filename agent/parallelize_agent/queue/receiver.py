@@ -18,7 +18,6 @@ from parallelize_agent.queue.leases import LeaseKeeper
 from parallelize_agent.queue.merging import Merging, Standing
 from parallelize_agent.queue.messages import Messages
 from parallelize_agent.queue.outage import Outage
-from parallelize_agent.queue.repair import all_sent, missing_jobs, send_again
 from parallelize_agent.reporting.fitness import Fitness
 from parallelize_agent.reporting.peers import ALL_DONE, ALL_SENT_DONE, Peers
 from parallelize_agent.shutdown import Shutdown
@@ -26,6 +25,8 @@ from parallelize_core.clock import utc_now
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import AccessError, DecodeError, MissingError, ServiceError
 from parallelize_core.job import JobMessage
+from parallelize_core.layout import RunLayout
+from parallelize_core.manifest import Entry, read_cursor, read_parts, unfinished
 from parallelize_core.queue import BATCH, AsyncQueue, Message, QueueCounts
 from parallelize_core.store import Store
 
@@ -237,3 +238,21 @@ class Receiver:
         # Before the others hear of it and leave: one of them would have to notify people instead.
         await self.teller.tell_finished()
         self.shutdown.decide(ALL_DONE if sent else ALL_SENT_DONE)
+
+
+def missing_jobs(store: Store, layout: RunLayout) -> list[Entry]:
+    """Return the jobs that were sent and have no result."""
+    return list(unfinished(store, layout))
+
+
+def all_sent(store: Store, layout: RunLayout) -> bool:
+    """Whether `enqueue` has sent every job of the manifest."""
+    return all(
+        read_cursor(store, layout, part.number).sent >= len(part.entries)
+        for part in read_parts(store, layout)
+    )
+
+
+async def send_again(queue: AsyncQueue, run: str, jobs: list[Entry]) -> None:
+    """Send fresh messages; receivers first check whether somebody has claimed the job."""
+    await queue.send([job.message(run).parked().encode() for job in jobs])

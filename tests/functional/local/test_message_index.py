@@ -8,8 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from parallelize.local.message_index import MessageIndex, State
-from parallelize.local.schedule import SMALLEST_REBUILD, Schedule
+from parallelize.local.message_index import SMALLEST_REBUILD, MessageIndex, Schedule, State
 
 RETENTION = 40
 seconds = st.integers(min_value=0, max_value=15)

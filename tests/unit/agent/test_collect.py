@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from parallelize_agent.job.furnishing import Furnishing
-from parallelize_agent.job.outputs import OutputError, Outputs, Unprinted, find_outputs
+from parallelize_agent.job.output_files import OutputError
+from parallelize_agent.job.outputs import Outputs, Unprinted, find_outputs
 
 PRIVATE = ".parallelize/input"
 

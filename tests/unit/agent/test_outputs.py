@@ -17,14 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from parallelize_agent.job.furnishing import Furnishing
-from parallelize_agent.job.outputs import (
-    CONTENT_BYTES,
-    CONTENTS_BYTES,
-    OutputError,
-    OutputFile,
-    Outputs,
-    find_outputs,
-)
+from parallelize_agent.job.output_files import CONTENT_BYTES, OutputError, OutputFile
+from parallelize_agent.job.outputs import CONTENTS_BYTES, Outputs, find_outputs
 from parallelize_agent.process import isolation
 from parallelize_core import keys
 

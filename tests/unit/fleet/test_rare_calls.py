@@ -35,7 +35,6 @@ from parallelize.fleet import (
     price_wait,
     prices,
     rates,
-    requirements,
     termination,
     volume_key,
 )
@@ -43,10 +42,9 @@ from parallelize.fleet.clients import ComputeClients, FactClients
 from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.pool_choice import Dear
-from parallelize.fleet.requirements import Requirements
 from parallelize.image import catalog
 from parallelize.image.catalog import WorkerImage
-from parallelize.operations import quota_request, usage_check
+from parallelize.operations import machine_types, quota_request, usage_check
 from parallelize.stack.deploy import Stack
 from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError
 from parallelize_core.names import Names
@@ -152,7 +150,9 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     prices.on_demand: lambda aws: prices.on_demand(aws, "eu-west-1", ["c7i.xlarge"]),
     prices.told: lambda aws: prices.told(aws, "eu-west-1", ["c7i.xlarge"]),
     rates.unit_prices: lambda aws: rates.unit_prices(aws, "eu-west-1"),
-    requirements.matching_types: lambda aws: requirements.matching_types(aws, Requirements()),
+    machine_types.matching_types: lambda aws: machine_types.matching_types(
+        aws, machine_types.Requirements()
+    ),
     queues.find_place: lambda aws: queues.find_place(aws, RUN),
     queues.find_queues: lambda aws: queues.find_queues(aws, RUN),
     queues.count_lanes: lambda aws: queues.count_lanes(aws, RUN),
@@ -266,7 +266,7 @@ def _modules() -> Iterator[ModuleType]:
     for package in (parallelize.fleet, parallelize.image):
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             yield importlib.import_module(found.name)
-    yield from (bucket, queues, quota_request, usage_check)
+    yield from (bucket, queues, machine_types, quota_request, usage_check)
 
 
 def _taking_clients(module: ModuleType) -> Iterator[Callable[..., Any]]:

@@ -16,8 +16,7 @@ from tests.unit.watching.report_scene import Page
 from tests.unit.watching.scene import LAYOUT, NOW, Scene
 
 from parallelize.dashboard.live import Place
-from parallelize.dashboard.shared import Shared
-from parallelize.dashboard.site import OVER_SECONDS, Answer, Site
+from parallelize.dashboard.site import OVER_SECONDS, Answer, Shared, Site
 from parallelize.runs.state.history import HistoryReader
 from parallelize.runs.state.watch import INTERVAL_SECONDS, LISTING_SHARE
 from parallelize_core.errors import AccessError, ParallelizeError

@@ -21,13 +21,13 @@ def stop(
     `parallelize enqueue` resumes the run.
     """
     from parallelize.context import open_context
-    from parallelize.operations import stop as operation
+    from parallelize.operations import kill as operation
     from parallelize.units import plural
 
     context = open_context(common)
     before = operation.find(context)
     if dry_run:
-        show_plan(operation.planned(context, before))
+        show_plan(operation.planned_drain(context, before))
         return
     operation.drain(context, before)
     say(f"run {context.run} is stopped; parallelize enqueue{context.hint} lets it go on")

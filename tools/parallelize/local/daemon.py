@@ -249,9 +249,7 @@ def emulated_services() -> WSGIApplication:
         create_backend_app,
     )
 
-    from parallelize.local import templates  # noqa: PLC0415
-
-    templates.install()
+    parse_all_user_data()
     services = DomainDispatcherApplication(create_backend_app)
     find = services.get_backend_for_host
 
@@ -329,6 +327,26 @@ def register_image() -> None:
     backend = ec2_backends[ACCOUNT][REGION]
     image = backend.register_image(IMAGE_NAME)
     backend.create_tags([image.id], {IMAGE_TAG: version("parallelize")})
+
+
+@cache  # a second time would parse what is parsed
+def parse_all_user_data() -> None:
+    """Make moto treat all versions of a launch template alike.
+
+    moto 5.2 treats the user data of a template's first version as Base64, which it is, but that of
+    later versions as plain text. A group that starts a machine from such a version gets HTTP 500.
+    """
+    from moto.ec2.models.launch_templates import LaunchTemplate  # noqa: PLC0415
+    from moto.ec2.utils import parse_user_data  # noqa: PLC0415
+
+    create = LaunchTemplate.create_version
+
+    def create_version(self: LaunchTemplate, data: dict[str, Any], description: str) -> Any:
+        given = data.get("UserData")
+        parsed = {**data, "UserData": parse_user_data(given)} if isinstance(given, str) else data
+        return create(self, parsed, description)
+
+    LaunchTemplate.create_version = create_version  # type: ignore[method-assign]
 
 
 def share_models() -> None:

@@ -1,4 +1,6 @@
-"""Terminates the run's machines now, and no others, and says what is left.
+"""Ends the run's machines, and no others, and says what is left.
+
+`kill` terminates them now; `stop` drains them: they finish what they do and take nothing new.
 
 `clean` begins with the same:
 
@@ -8,24 +10,36 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from parallelize.console import escape
 from parallelize.context import Context
+from parallelize.fleet import group as groups
 from parallelize.fleet.clients import ComputeClients
-from parallelize.fleet.termination import Statement, look, terminate
+from parallelize.fleet.termination import Compute, Statement, check, look, terminate
 from parallelize.queues import OthersQueueError
-from parallelize.runs.record.ownership import OthersRunError, check_origin, check_place
+from parallelize.runs.record.ownership import (
+    OthersRunError,
+    check_origin,
+    check_ours,
+    check_place,
+    load_run,
+)
 from parallelize.units import plural
+from parallelize_core.clock import utc_now
 from parallelize_core.errors import ParallelizeError, ServiceError
+from parallelize_core.pause import pause
+
+POLL_SECONDS = 5.0
 
 
 def check_owner(context: Context) -> None:
     """Raise UsageError for another's run; if S3 or SQS cannot tell, ending the cost comes first."""
-    for check in (check_place, check_origin):
+    for check_one in (check_place, check_origin):
         try:
-            check(context)
+            check_one(context)
         except (OthersRunError, OthersQueueError):
             raise
         except ParallelizeError as error:
@@ -85,3 +99,37 @@ def planned(context: Context) -> Iterator[str]:
         yield f"would delete the Auto Scaling group {group.name}"
     if not compute.machines and not compute.groups:
         yield f"run {compute.run} has no machine and no group"
+
+
+def find(context: Context) -> Compute:
+    """Return the machines and the group of a run that is ours and has started."""
+    load_run(context.store, context)
+    check_ours(context)
+    return look(ComputeClients.make(context.session), context.names)
+
+
+def planned_drain(context: Context, compute: Compute) -> Iterator[str]:
+    """Say what `drain` would do."""
+    for group in compute.groups:
+        yield f"would hold the Auto Scaling group {group.name}"
+    there = plural(len(compute.machines), "worker")
+    yield f"would ask {there} of run {context.run} to leave"
+
+
+def drain(context: Context, compute: Compute) -> None:
+    """Ask all workers of the run to leave, and keep others from replacing them."""
+    # The group first: a worker that leaves at once must not be replaced.
+    clients = ComputeClients.make(context.session)
+    for group in compute.groups:
+        groups.hold(clients.autoscaling, group.name)
+    pause(context.store, context.layout, f"stopped with parallelize stop at {utc_now()[:19]}Z")
+
+
+def await_all(context: Context, compute: Compute) -> list[str]:
+    """Wait until the run has no machines, and return what is left, in words."""
+    clients = ComputeClients.make(context.session)
+    while (left := look(clients, context.names)).machines:
+        context.tell(f"{plural(len(left.machines), 'worker')} still there")
+        time.sleep(POLL_SECONDS)
+    ids = {machine.id for machine in compute.machines}
+    return sentences(check(clients, context.names, ids))

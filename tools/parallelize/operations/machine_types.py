@@ -1,11 +1,91 @@
-"""The machine types that the settings mean: named ones, or all that meet requirements."""
+"""The machine types that the settings mean: named ones, or all that meet requirements.
+
+Requirements say what a machine has instead of what it is called: vCPUs, memory, accelerators.
+EC2 lists the region's types that meet them, so a launch knows them, their quotas, and their prices
+for the cost limit. So a group keeps the types that existed when it was created.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
 from parallelize.context import Context
-from parallelize.fleet.requirements import ANY, NONE, Requirements, matching_types
 from parallelize.setting_tables import ARCHITECTURES
 from parallelize.units import Span, parse_counts, parse_sizes
+from parallelize_core.errors import UsageError
+from parallelize_core.translated import translated
+
+if TYPE_CHECKING:
+    from types_boto3_ec2 import EC2Client
+
+MOST_TYPES = 200
+"""How many values a filter of DescribeInstanceTypes takes.
+
+https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
+"""
+
+ANY = Span(0)
+NONE = Span(0, 0)
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What a machine must have; memory in bytes.
+
+    Unless accelerators are required, it has none. `allowed` are the types, or patterns such as
+    "c7*.*", to choose from; empty for all.
+    """
+
+    vcpus: Span = ANY
+    memory: Span = ANY
+    accelerators: Span = NONE
+    architectures: tuple[str, ...] = ("x86_64",)
+    allowed: tuple[str, ...] = ()
+
+    def request(self) -> dict[str, Any]:
+        """Return an InstanceRequirementsRequest.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceRequirementsRequest.html
+        """
+        body: dict[str, Any] = {
+            "VCpuCount": _range(self.vcpus),
+            "MemoryMiB": _range(self.memory, 2**20),
+            "AcceleratorCount": _range(self.accelerators),
+            # Their credits run out in mid-job, and nobody sees why the job is slow.
+            "BurstablePerformance": "excluded",
+            "BareMetal": "excluded",
+        }
+        return {**body, "AllowedInstanceTypes": list(self.allowed)} if self.allowed else body
+
+
+def _range(span: Span, unit: int = 1) -> dict[str, int]:
+    """Return a span in EC2's form, in whole units."""
+    top = {} if span.most is None else {"Max": span.most // unit}
+    return {"Min": -(-span.least // unit), **top}
+
+
+@translated("EC2")
+def matching_types(ec2: EC2Client, wanted: Requirements) -> tuple[str, ...]:
+    """Return the region's matching types; raise UsageError if there are none, or too many."""
+    pages = ec2.get_paginator("get_instance_types_from_instance_requirements").paginate(
+        ArchitectureTypes=list(wanted.architectures),  # type: ignore[arg-type]
+        VirtualizationTypes=["hvm"],
+        InstanceRequirements=wanted.request(),  # type: ignore[arg-type]
+    )
+    found = tuple(one["InstanceType"] for page in pages for one in page["InstanceTypes"])
+    if not found:
+        raise UsageError(
+            "no machine type of this region meets the requirements",
+            "workers.vcpus, workers.memory, workers.accelerators and workers.types apply together",
+            "ask for less, or widen the ranges",
+        )
+    if len(found) > MOST_TYPES:
+        raise UsageError(
+            f"{len(found)} machine types meet the requirements, but a launch takes {MOST_TYPES}",
+            fix='narrower ranges, as in workers.vcpus = "4-8", or workers.types = ["c*", "m*"]',
+        )
+    return found
 
 
 def requirements(context: Context) -> Requirements | None:

@@ -110,7 +110,9 @@ def _given_up(context: Context, status: RunStatus) -> ParallelizeError:
     setups = read_setups(context.store, context.layout)
     for line in setup_lines(setups):
         context.tell(line)
-    last = max((worker.beat for worker in status.workers), key=lambda beat: beat.seen, default=None)
+    last = max(
+        (worker.beat for worker in status.workers), key=lambda beat: beat.last_seen, default=None
+    )
     told = escape(last.fix) if last else ""
     kind = SetupError if setups or told else ServiceError
     return kind(
