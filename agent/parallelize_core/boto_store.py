@@ -26,7 +26,14 @@ from parallelize_core.errors import (
     code_of,
 )
 from parallelize_core.parts import PART_BYTES, ObjectPart, at_once, parts_of
-from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Source, checked_metadata
+from parallelize_core.store import (
+    ALWAYS,
+    Condition,
+    ObjectInfo,
+    Source,
+    checked_metadata,
+    seconds_of,
+)
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -160,10 +167,9 @@ class S3Store:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
         for page in self._pages(prefix, "/" if folder_only else ""):
             with self._asked(prefix):
-                found = [
-                    ObjectInfo(item["Key"], item["Size"], item["ETag"].strip('"'))
-                    for item in page.get("Contents", ())
-                ]
+                headers = page.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+                listed = seconds_of(headers.get("date", ""))
+                found = [_listed(item, listed) for item in page.get("Contents", ())]
             yield from found
 
     def folders(self, prefix: str) -> Iterator[str]:
@@ -335,6 +341,12 @@ class S3Store:
 
     def _place(self, key: str = "") -> str:
         return f"s3://{self.bucket}/{key}" if key else f"s3://{self.bucket}"
+
+
+def _listed(item: Any, listed: float) -> ObjectInfo:
+    written = item["LastModified"].isoformat() if "LastModified" in item else ""
+    etag = item["ETag"].strip('"')
+    return ObjectInfo(item["Key"], item["Size"], etag, written=written, listed=listed)
 
 
 def _unmet(error: BaseException, condition: Condition) -> bool:

@@ -4,6 +4,7 @@
     ├── UsageError            2    the command line, the configuration or an input is wrong
     │   ├── DecodeError       2    a record that came from outside cannot be read
     │   ├── SetupError        2    a worker cannot be made ready: the run's set-up fails on it
+    │   ├── FileChangedError  2    a file of this machine changes while it is sent
     │   └── NoRunError        2    no run where it was looked for, or nothing says where that is
     ├── NothingToDoError      3    there is no work, and doing it would only cost money
     ├── AccessError           4    credentials or permission
@@ -66,6 +67,13 @@ class SetupError(UsageError):
 
     No job is at fault, and restarting the worker would only repeat it.
     """
+
+
+class FileChangedError(UsageError):
+    """A file of this machine is not what it was, or should be, when its bytes are sent."""
+
+    def __init__(self, what: str, why: str | None = None) -> None:
+        super().__init__(what, why, "send it again")
 
 
 class NothingToDoError(ParallelizeError):

@@ -10,6 +10,7 @@ from pydantic import Field
 from parallelize_core.charges import Charges
 from parallelize_core.lane import Lane
 from parallelize_core.record import Contract, Moment, Record
+from parallelize_core.store import ObjectInfo
 
 
 class WorkerState(StrEnum):
@@ -104,6 +105,7 @@ class Heartbeat(Record):
     the first success on this worker; `unfit` says that it left because the worker, not the work, is
     at fault. `memory` says what its jobs need; workers of former versions do not report it.
     `gpus` are those that the driver reports. `lane` is the worker's own.
+    `heard` is never stored: it is when S3 got the heartbeat, by the clock of who has read it.
     """
 
     worker: str
@@ -135,6 +137,12 @@ class Heartbeat(Record):
     failed_in_row: int = 0
     unfit: bool = False
     lane: Lane = Lane.MAIN
+    heard: Moment | None = Field(default=None, exclude=True)
+
+    @property
+    def last_seen(self) -> float:
+        """When the worker was last seen, by the reader's clock if S3 tells, else by its own."""
+        return self.seen if self.heard is None else self.heard
 
     @property
     def interrupted(self) -> bool:
@@ -144,4 +152,13 @@ class Heartbeat(Record):
     def alive(self, now: float) -> bool:
         """Whether the worker can still be counted on: it has not left, and is not overdue."""
         ended = self.state in {WorkerState.LEFT, WorkerState.FAILED}
-        return not ended and now - self.seen <= 3 * self.interval_seconds
+        return not ended and now - self.last_seen <= 3 * self.interval_seconds
+
+    def as_listed(self, item: ObjectInfo, now: float) -> Heartbeat:
+        """Return it with `heard`, from the listing that a reader has got at `now`.
+
+        Clocks of workers and readers differ; S3's, which tells how old the object is, is the same
+        for all.
+        """
+        age = item.age_seconds
+        return self.model_copy(update={"heard": None if age is None else max(0.0, now - age)})

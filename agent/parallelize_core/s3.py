@@ -23,7 +23,14 @@ from parallelize_core.transport.client import Client, Request
 from parallelize_core.transport.listing import ListingPage, read_page
 from parallelize_core.transport.objects import ObjectRequests, Payload
 from parallelize_core.transport.sinks import LOOP_BYTES, FilePart, Memory
-from parallelize_core.transport.uploads import Uploads, each, ended, etag_of, unmet
+from parallelize_core.transport.uploads import (
+    Uploads,
+    each,
+    ended,
+    etag_of,
+    read_whole,
+    unmet,
+)
 
 T = TypeVar("T")
 
@@ -135,14 +142,15 @@ class AsyncS3Store:
         file: IO[bytes],
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
-        """Write an object of any size from an open file, from its start."""
+        """Write an object of any size from an open file, from its start; see `AsyncStore`."""
         size = file.seek(0, os.SEEK_END)
         if size >= PART_BYTES:
             client = await self._connected()
-            return await self._uploads.put(client, key, file, size, condition, metadata)
+            return await self._uploads.put(client, key, file, size, condition, metadata, sha256)
         file.seek(0)
-        return await self._put(key, file.read, size, condition, metadata)
+        return await self._put(key, lambda: read_whole(file, sha256), size, condition, metadata)
 
     async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""

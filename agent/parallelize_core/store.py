@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Protocol
@@ -24,12 +26,37 @@ _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a listing or a HEAD says; `size` in bytes, `etag` without quotes."""
+    """What a listing or a HEAD says; `size` in bytes, `etag` without quotes.
+
+    A listing also says when the object was written, in ISO 8601, and when it was listed, in
+    seconds since 1970, both by S3's clock; empty and 0 if the service does not say so.
+    """
 
     key: str
     size: int
     etag: str
     metadata: Mapping[str, str] = field(default_factory=lambda: _NO_METADATA)
+    written: str = field(default="", compare=False)
+    listed: float = field(default=0.0, compare=False)
+
+    @property
+    def age_seconds(self) -> float | None:
+        """Return how old the object was when it was listed, by S3's clock; None if not known."""
+        if not (self.written and self.listed):
+            return None
+        try:
+            written = datetime.fromisoformat(self.written).timestamp()
+        except ValueError:
+            return None
+        return max(0.0, self.listed - written)
+
+
+def seconds_of(date: str) -> float:
+    """Return a Date header in seconds since 1970, 0 if it is missing or odd."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -159,8 +186,12 @@ class AsyncStore(Protocol):
         file: IO[bytes],
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
-        """Write an object of any size from an open file, from its start."""
+        """Write an object of any size from an open file, from its start.
+
+        With `sha256`, it is written only if the bytes sent have it; otherwise FileChangedError.
+        """
 
     def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +27,7 @@ from parallelize_core.store import (
     Source,
     checked_metadata,
 )
+from parallelize_core.transport.uploads import read_whole
 
 
 @dataclass
@@ -126,13 +128,18 @@ class _Stored:
     body: bytes
     etag: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    written: str = ""
 
 
 class InMemoryStore:
-    """A bucket with conditional writes."""
+    """A bucket with conditional writes.
 
-    def __init__(self, bucket: str = "bucket") -> None:
+    With a `clock`, seconds since 1970, its listings tell how old objects are.
+    """
+
+    def __init__(self, bucket: str = "bucket", clock: Callable[[], float] | None = None) -> None:
         self.bucket = bucket
+        self._clock = clock
         self._objects: dict[str, _Stored] = {}
         self._lock = threading.Lock()
 
@@ -170,7 +177,8 @@ class InMemoryStore:
             if condition.etag is not None and (there is None or there.etag != condition.etag):
                 return None
             etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
-            self._objects[key] = _Stored(body, etag, checked_metadata(metadata))
+            written = datetime.fromtimestamp(self._clock(), UTC).isoformat() if self._clock else ""
+            self._objects[key] = _Stored(body, etag, checked_metadata(metadata), written)
             return etag
 
     def put_file(
@@ -188,10 +196,13 @@ class InMemoryStore:
         """List the keys that start with `prefix`, in the order of their bytes."""
         with self._lock:
             found = sorted(self._objects.items(), key=lambda item: item[0].encode())
+            listed = self._clock() if self._clock else 0.0
         for key, stored in found:
             rest = key.removeprefix(prefix)
             if key.startswith(prefix) and not (folder_only and "/" in rest):
-                yield ObjectInfo(key, len(stored.body), stored.etag)
+                yield ObjectInfo(
+                    key, len(stored.body), stored.etag, written=stored.written, listed=listed
+                )
 
     def folders(self, prefix: str) -> Iterator[str]:
         """List what follows `prefix` up to the next /, each once."""
@@ -330,10 +341,12 @@ class AsyncInMemoryStore:
         file: IO[bytes],
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
         """Write an object from an open file, from its start."""
         await asyncio.sleep(0)
-        return self.store.put_file(key, file, condition, metadata)
+        file.seek(0)
+        return self.store.put(key, read_whole(file, sha256), condition, metadata)
 
     async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
         """List the keys that start with `prefix`, in the order of their bytes."""

@@ -12,14 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
     create_backend_app,
 )
-from moto.sqs import sqs_backends
-from moto.sqs.models import Message
+from moto.sqs.models import Message, sqs_backends
 from werkzeug.serving import make_server
 
 from parallelize.local.disk import Disk

@@ -15,6 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from typing import Any
 
 from parallelize_core.transport.client import Client, Request
@@ -131,7 +132,7 @@ def with_urllib3(port: int) -> tuple[Call, str]:
         answer = pool.urlopen(method, target, body or None, headers, retries=False)
         return decoded(kind, answer.data)
 
-    return call, urllib3.__version__
+    return call, version("urllib3")
 
 
 def with_http_client(port: int) -> tuple[Call, str]:

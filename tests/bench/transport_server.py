@@ -14,6 +14,7 @@ import json
 import ssl
 import zlib
 from pathlib import Path
+from typing import cast
 
 BODY = bytes(range(256)) * 4
 BATCH = 10
@@ -62,7 +63,7 @@ class _Answering(asyncio.Protocol):
         self._got = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self._got += data

@@ -155,6 +155,7 @@ class ScriptedStore:
         file: IO[bytes],
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
         """Write an object from an open file."""
         file.seek(0)

@@ -119,6 +119,16 @@ MUTATIONS = (
         (f"{RECEIVING}test_one_who_is_not_the_keeper_sends_nothing",),
     ),
     Mutation(
+        "one-clock",
+        "S3's clock says how old a heartbeat is, not its worker's or its reader's",
+        PEERS,
+        "                yield beat.as_listed(item, self._now())",
+        "                yield beat",
+        (
+            "unit/agent/test_peers.py::test_a_worker_is_judged_by_s3s_clock_however_wrong_others_are",
+        ),
+    ),
+    Mutation(
         "word-of-another-drain",
         "the word of a leader that left before the queue was empty here is not believed",
         PEERS,

@@ -78,6 +78,16 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "input-sent",
+        "a large file is stored only if the bytes that were sent have its checksum",
+        "agent/parallelize_core/transport/uploads.py",
+        "    if found and found.hexdigest() != sha256:",
+        "    if found and not sha256:",
+        (
+            "functional/core/transport/test_uploads.py::test_a_byte_that_changes_during_an_upload_never_becomes_part_of_an_object",
+        ),
+    ),
+    Mutation(
         "input-verified",
         "an input counts only if its checksum is right",
         "agent/parallelize_agent/job/stage_in.py",

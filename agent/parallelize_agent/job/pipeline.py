@@ -283,9 +283,9 @@ class Pipeline:
         wait = (self._run_seconds.value or 0.0) - self._horizon
         if wait <= 0:
             return None  # there is a place for the next one anyway
-        return asyncio.get_running_loop().call_later(wait, self._look_anew)
+        return asyncio.get_running_loop().call_later(wait, self._look_for_ends)
 
-    def _look_anew(self) -> None:
+    def _look_for_ends(self) -> None:
         self._ahead_until = 0.0
         self._look_around()
 
@@ -344,8 +344,15 @@ class Pipeline:
 
     @property
     def _horizon(self) -> float:
-        """Jobs that can start within so many seconds may be held: enough to fetch two."""
-        return max(SOON_SECONDS, 2 * (self._stage_in_seconds.value or 0.0))
+        return horizon_of(self._stage_in_seconds.value or 0.0)
+
+
+def horizon_of(stage_in_seconds: float) -> float:
+    """Return the seconds within which a job that is held must be able to start.
+
+    A job can be fetched twice in that time.
+    """
+    return max(SOON_SECONDS, 2 * stage_in_seconds)
 
 
 def places_ahead(paces: Sequence[float], horizon: float) -> int:

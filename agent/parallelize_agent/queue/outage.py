@@ -180,9 +180,12 @@ class OutlastingStore:
         file: IO[bytes],
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
         """Write an object of any size from an open file, from its start."""
-        return await self._insist(lambda: self.store.put_file(key, file, condition, metadata))
+        return await self._insist(
+            lambda: self.store.put_file(key, file, condition, metadata, sha256)
+        )
 
     def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""

@@ -22,7 +22,7 @@ from parallelize_core.errors import DecodeError, MissingError, code_of
 from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.pause import cost_limit_reason, pause
 from parallelize_core.run import Run
-from parallelize_core.store import Store
+from parallelize_core.store import ObjectInfo, Store
 
 if TYPE_CHECKING:
     from types_boto3_cloudwatch import CloudWatchClient
@@ -173,14 +173,14 @@ class Metrics:
         for item in self._records.list(layout.agents.prefix):
             if item.key >= own:
                 break
-            if item.key not in self._ended and (other := self._alive(item.key, mine.seen)):
+            if item.key not in self._ended and (other := self._alive(item, mine.seen)):
                 yield other
 
-    def _alive(self, key: str, now: float) -> Heartbeat | None:
+    def _alive(self, item: ObjectInfo, now: float) -> Heartbeat | None:
         try:
-            other = Heartbeat.decode(self._records.get(key))
+            other = Heartbeat.decode(self._records.get(item.key)).as_listed(item, now)
         except (DecodeError, MissingError):
             return None
         if other.state in _ENDED:
-            self._ended.add(key)
+            self._ended.add(item.key)
         return other if other.alive(now) else None

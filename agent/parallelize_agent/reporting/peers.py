@@ -148,7 +148,7 @@ class Peers:
     async def _all(self) -> AsyncIterator[Heartbeat]:
         async for item in self._records.list(self._layout.agents.prefix):
             if beat := await self._read(item.key, item.etag):
-                yield beat
+                yield beat.as_listed(item, self._now())
 
     def _stays(self, beat: Heartbeat) -> bool:
         return beat.alive(self._now()) and beat.state is not WorkerState.DRAINING
@@ -174,4 +174,5 @@ def read_heartbeats(store: Store, layout: RunLayout) -> Iterator[Heartbeat]:
     """Yield the readable heartbeats of a run, for callers that may block."""
     for item in store.list(layout.agents.prefix):
         with suppress(DecodeError, MissingError):
-            yield Heartbeat.decode(store.get(item.key))
+            beat = Heartbeat.decode(store.get(item.key))
+            yield beat.as_listed(item, time.time())

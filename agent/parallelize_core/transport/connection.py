@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 
 import httptools
 
-from parallelize_core.errors import UsageError
+from parallelize_core.errors import FileChangedError
 
 PROGRESS_SECONDS = 60.0
 PROGRESS_BYTES = 64 * 1024
@@ -42,12 +42,12 @@ class FileBody:
         return self._size
 
     def pieces(self) -> Iterator[bytes]:
-        """Read it from its start; raises UsageError if the file has become shorter."""
+        """Read it from its start; raises FileChangedError if the file has become shorter."""
         place, end = self._start, self._start + self._size
         while place < end:
             piece = os.pread(self._descriptor, min(_PIECE_BYTES, end - place), place)
             if not piece:
-                raise UsageError("a file became shorter while it was sent", None, "send it again")
+                raise FileChangedError("a file became shorter while it was sent")
             yield piece
             place += len(piece)
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote_plus
 
 from parallelize_core.errors import UnavailableError
-from parallelize_core.store import ObjectInfo
+from parallelize_core.store import ObjectInfo, seconds_of
 from parallelize_core.transport.answers import Reply, field_of
 
 _USUAL = re.compile(
-    r"<Key>([^<&%+]+)</Key><LastModified>[^<]*</LastModified><ETag>&quot;([^<&\"]+)&quot;</ETag>"
+    r"<Key>([^<&%+]+)</Key><LastModified>([^<]*)</LastModified><ETag>&quot;([^<&\"]+)&quot;</ETag>"
     r"(?:<Checksum\w+>[^<]*</Checksum\w+>)*<Size>([0-9]+)</Size>"
 )
 """The usual form of an entry, whose key needs no decoding; a listing may have a million."""
@@ -69,16 +69,19 @@ def read_page(reply: Reply) -> ListingPage:
         unquote_plus(key) if encoded else key
         for key in map(html.unescape, _FOLDER.findall(reply.body.decode()))
     ]
-    return ListingPage([_object(piece, encoded=encoded) for piece in pieces], token, folders)
+    listed = seconds_of(reply.headers.get("date", ""))
+    found = [_object(piece, listed, encoded=encoded) for piece in pieces]
+    return ListingPage(found, token, folders)
 
 
-def _object(piece: str, *, encoded: bool) -> ObjectInfo:
+def _object(piece: str, listed: float, *, encoded: bool) -> ObjectInfo:
     if usual := _USUAL.match(piece):
-        return ObjectInfo(usual[1], int(usual[3]), usual[2])
+        return ObjectInfo(usual[1], int(usual[4]), usual[3], written=usual[2], listed=listed)
     key, size, etag = _text(piece, "Key"), _text(piece, "Size"), _text(piece, "ETag")
     if encoded and ("%" in key or "+" in key):
         key = unquote_plus(key)
-    return ObjectInfo(key, int(size), etag.strip('"'))
+    written = _text(piece, "LastModified") if "<LastModified>" in piece else ""
+    return ObjectInfo(key, int(size), etag.strip('"'), written=written, listed=listed)
 
 
 def _text(piece: str, name: str) -> str:

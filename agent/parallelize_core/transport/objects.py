@@ -56,17 +56,23 @@ class Payload:
         return cls(content, base64.b64encode(sum_).decode(), digest)
 
     @classmethod
-    def of_file(cls, body: FileBody, endpoint: Endpoint) -> Payload:
-        """Compute what the endpoint needs to know about part of a file, which is not kept."""
+    def of_file(
+        cls, body: FileBody, endpoint: Endpoint, whole: hashlib._Hash | None = None
+    ) -> Payload:
+        """Compute what the endpoint needs to know about part of a file, which is not kept.
+
+        `whole` is fed with its bytes.
+        """
         crc32, sha256 = 0, hashlib.sha256()
         signs = endpoint.signs_bodies or not endpoint.sends_checksums
+        digests = [*([sha256] if signs else ()), *([whole] if whole else ())]
         for piece in body.pieces():
             crc32 = zlib.crc32(piece, crc32) if endpoint.sends_checksums else 0
-            if signs:
-                sha256.update(piece)
+            for digest in digests:
+                digest.update(piece)
         sum_ = crc32.to_bytes(4, "big") if endpoint.sends_checksums else b""
-        digest = sha256.hexdigest() if signs else UNSIGNED_PAYLOAD
-        return cls(body, base64.b64encode(sum_).decode(), digest)
+        signed = sha256.hexdigest() if signs else UNSIGNED_PAYLOAD
+        return cls(body, base64.b64encode(sum_).decode(), signed)
 
 
 class ObjectRequests:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from io import UnsupportedOperation
 from typing import IO, Any, TypeVar
 
-from parallelize_core.errors import ChangedError, MissingError, UnavailableError
+from parallelize_core.errors import (
+    ChangedError,
+    FileChangedError,
+    MissingError,
+    UnavailableError,
+)
 from parallelize_core.parts import ObjectPart, parts_of
 from parallelize_core.store import Condition
 from parallelize_core.transport.answers import ConflictError, Reply, field_of
@@ -45,12 +51,16 @@ class Uploads:
         size: int,
         condition: Condition,
         metadata: Mapping[str, str] | None,
+        sha256: str = "",
     ) -> str | None:
-        """Write `size` bytes of a file; return the ETag, or None if the condition did not hold."""
+        """Write `size` bytes of a file; return the ETag, or None if the condition did not hold.
+
+        With `sha256`, raise FileChangedError, and store nothing, if that is not their checksum.
+        """
         failures = 0
         while True:
             try:
-                return await self._put(client, key, file, size, condition, metadata)
+                return await self._put(client, key, file, size, condition, metadata, sha256)
             except ConflictError:
                 # The upload is lost with it, so everything is sent again.
                 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
@@ -73,13 +83,14 @@ class Uploads:
         size: int,
         condition: Condition,
         metadata: Mapping[str, str] | None,
+        sha256: str,
     ) -> str | None:
         begun = await client.call(self._requests.begin(key, metadata))
         upload = field_of(begun.body, "UploadId")
         if not upload:
             raise UnavailableError(f"{self._requests.where(key)}: S3 names no upload")
         try:
-            etags = await self._send(client, key, file, size, upload)
+            etags = await self._send(client, key, file, size, upload, sha256)
             complete = self._requests.complete(key, upload, etags, condition)
             done = await client.call(complete)
         except BaseException as error:
@@ -89,22 +100,25 @@ class Uploads:
             raise
         return field_of(done.body, "ETag").strip('"') or etag_of(done)
 
-    async def _send(
-        self, client: Client, key: str, file: IO[bytes], size: int, upload: str
+    async def _send(  # noqa: PLR0913, PLR0917 - as above
+        self, client: Client, key: str, file: IO[bytes], size: int, upload: str, sha256: str
     ) -> list[str]:
-        # One after the other, as the disk likes it.
+        # One after the other and in order, as the disk likes it and as the checksum needs it.
         reading = asyncio.Lock()
+        whole = hashlib.sha256() if sha256 else None
 
         async def send(part: ObjectPart) -> str:
             async with reading:
                 payload = await self._off_loop(
-                    part.size, lambda: _payload(file, part, client.endpoint)
+                    part.size, lambda: _payload(file, part, client.endpoint, whole)
                 )
             return etag_of(
                 await client.call(self._requests.part(key, upload, part.number, payload))
             )
 
-        return await each(self._parts, parts_of(size), send)
+        etags = await each(self._parts, parts_of(size), send)
+        _check(whole, sha256)
+        return etags
 
     def _abort(self, client: Client, key: str, upload: str) -> None:
         """Remove the parts, which would cost money forever, without waiting for it.
@@ -121,14 +135,31 @@ class Uploads:
         task.add_done_callback(self._aborts.discard)
 
 
-def _payload(file: IO[bytes], part: ObjectPart, endpoint: Endpoint) -> Payload:
+def _payload(
+    file: IO[bytes], part: ObjectPart, endpoint: Endpoint, whole: hashlib._Hash | None
+) -> Payload:
     """Return a part of a file; only of what is in memory anyway, its bytes are kept."""
     try:
         file.fileno()
     except UnsupportedOperation:
         file.seek(part.start)
-        return Payload.of(file.read(part.size), endpoint)
-    return Payload.of_file(FileBody(file, part.start, part.size), endpoint)
+        content = file.read(part.size)
+        if whole:
+            whole.update(content)
+        return Payload.of(content, endpoint)
+    return Payload.of_file(FileBody(file, part.start, part.size), endpoint, whole)
+
+
+def read_whole(file: IO[bytes], sha256: str) -> bytes:
+    """Return what is left of a file; raise FileChangedError if its checksum is not `sha256`."""
+    content = file.read()
+    _check(hashlib.sha256(content) if sha256 else None, sha256)
+    return content
+
+
+def _check(found: hashlib._Hash | None, sha256: str) -> None:
+    if found and found.hexdigest() != sha256:
+        raise FileChangedError("a file changed while it was sent", "its checksum is another")
 
 
 async def each(

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 
 from tests.bench.fleet_simulation.inputs import Costs, Prices, Scale
 
-from parallelize_agent.job.pipeline import places_ahead
+from parallelize_agent.job.pipeline import horizon_of, places_ahead
 from parallelize_agent.queue.acknowledger import LINGER_SECONDS
 from parallelize_agent.queue.leases import MAX_ROUND_SECONDS, LeaseTerms
 from parallelize_agent.reporting.segments import INTERVAL_SECONDS
@@ -55,7 +55,7 @@ class Requests:
 
 def ahead(scale: Scale, costs: Costs) -> int:
     """Return how many jobs a worker holds beyond those that it runs."""
-    return places_ahead([scale.job_seconds] * scale.slots, costs.request)
+    return places_ahead([scale.job_seconds] * scale.slots, horizon_of(costs.request))
 
 
 def leaving(scale: Scale, costs: Costs) -> float:

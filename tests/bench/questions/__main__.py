@@ -26,6 +26,7 @@ from pathlib import Path
 
 from tests.bench.client.__main__ import CLIENT
 from tests.bench.client.enqueue import measure_enqueue
+from tests.bench.engine.bench_run import BenchRun
 from tests.bench.engine.figures import Figure, Report, describe_machine
 from tests.bench.engine.measures import COMPUTE, NO_OP
 from tests.bench.questions import consumers, starters
@@ -57,7 +58,7 @@ class Questions:
             yield Figure("CPU of a file enqueued", each.who, "ms", (each.cpu_ms,))
         for consumer in consumers.consumers():
             if consumer.python:
-                run = consumers.BenchRun.make(cloud, NO_OP)
+                run = BenchRun.make(cloud, NO_OP)
                 yield Figure(
                     ENQUEUED, consumer.name, "/s", (self.files / consumer.send(run, self.files),)
                 )

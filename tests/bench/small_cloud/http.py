@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -19,8 +20,10 @@ HEAD_END = b"\r\n\r\n"
 JOIN_BYTES = 64 * 1024
 """Up to this size, head and body are sent in one write."""
 
-DATE = formatdate(usegmt=True)
-"""The time of the start: no client of this server looks at it."""
+STARTED = time.time()
+"""Its clock stands still, so everything is as new as can be: no worker is overdue."""
+
+DATE = formatdate(STARTED, usegmt=True)
 
 
 @dataclass(slots=True)

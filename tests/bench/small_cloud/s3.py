@@ -7,15 +7,16 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from html import unescape
 from urllib.parse import parse_qs, quote, unquote
 from xml.sax.saxutils import escape
 
-from tests.bench.small_cloud.http import DATE, Request, Response
+from tests.bench.small_cloud.http import DATE, STARTED, Request, Response
 from tests.bench.small_cloud.listing import KeyIndex, Page, read_page
 
 META = "x-amz-meta-"
-ISO_DATE = "2026-01-01T00:00:00.000Z"
+ISO_DATE = datetime.fromtimestamp(STARTED, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 Query = Mapping[str, str]
 

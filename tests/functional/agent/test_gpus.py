@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.functional.agent.bench import SWIFT, Bench, Clock, Gate, until
+from tests.functional.agent.bench import SWIFT, Bench, Gate, until
 from tests.functional.agent.conftest import MakeBench
 from tests.functional.agent.gpus import FakeGpus
 from tests.functional.agent.live import at_work
+from tests.functional.agent.threaded import Clock
 
 from parallelize_agent.gpu.monitor import HANG_SECONDS, Monitor
 from parallelize_core.errors import UsageError

@@ -98,7 +98,9 @@ class ThreadedStore:
         file: IO[bytes],
         condition: Condition = ALWAYS,
         metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
     ) -> str | None:
+        assert not sha256, "workers send no file by its checksum"
         return await asyncio.to_thread(self.store.put_file, key, file, condition, metadata)
 
     async def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -125,7 +126,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     kind, on_loop = request.param.removeprefix("loop "), request.param.startswith("loop ")
     thread: LoopThread | None = request.getfixturevalue("loop_thread") if on_loop else None
     if kind == "memory":
-        fake = InMemoryStore()
+        fake = InMemoryStore(clock=time.time)
         yield ThreadStore(AsyncInMemoryStore(fake), thread.loop, lambda: fake) if thread else fake
         return
     store = empty_bucket(clients_for(kind, request, monkeypatch))

@@ -45,6 +45,14 @@ def test_a_head_a_listing_and_the_write_agree(store: Store) -> None:
     assert dict(head.metadata) == {"input": "a.txt"}
 
 
+def test_a_listing_tells_how_old_an_object_is(store: Store) -> None:
+    store.put("key", b"")
+    [listed] = store.list("key")
+    # Not a time zone off, and not the other way round.
+    assert listed.age_seconds is not None
+    assert listed.age_seconds < 600
+
+
 def test_metadata_that_s3_cannot_carry_is_refused(store: Store) -> None:
     with pytest.raises(UsageError, match="metadata"):
         store.put("key", b"", metadata={"input": "ünï"})

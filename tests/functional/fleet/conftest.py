@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from botocore import loaders
 from botocore.exceptions import ClientError
 from moto import mock_aws
 from moto.ec2.models import ec2_backends
+from moto.s3.models import s3_backends
 from moto.ssm.models import ssm_backends
 from tests.functional.agent.threaded import ThreadedQueue, ThreadedStore
 from tests.strict_aws.layer import Layer
@@ -39,6 +41,7 @@ from parallelize_core.store import ObjectInfo, Store
 Made = TypeVar("Made")
 
 REGION = "eu-west-1"
+ACCOUNT = "123456789012"
 BUCKET = "bucket"
 SYSTEMS = {"stock": DEBIAN, "stock:ubuntu": UBUNTU, "stock:amazon": AMAZON}
 
@@ -103,7 +106,11 @@ class Account:
 
     def beat(self, run: str, heartbeat: Heartbeat) -> None:
         layout = RunLayout(Location(BUCKET), run)
-        self.store.put(layout.heartbeat(heartbeat.worker), heartbeat.encode())
+        key = layout.heartbeat(heartbeat.worker)
+        self.store.put(key, heartbeat.encode())
+        # The worker's clock is right: S3 gets the heartbeat when it says so.
+        seen = datetime.fromtimestamp(heartbeat.seen, UTC).replace(tzinfo=None)
+        s3_backends[ACCOUNT]["aws"].buckets[BUCKET].keys[key].last_modified = seen
 
     def run(self, run: str) -> Run:
         return Run.decode(self.store.get(RunLayout(Location(BUCKET), run).run_json))
@@ -241,7 +248,7 @@ def vendors(account: Account, wheels: Path) -> dict[tuple[str, str], str]:
             name = f"{system.title} {architecture}"
             image = account.client("ec2").register_image(Name=name)["ImageId"]
             # Which it does not take from the request.
-            ec2_backends["123456789012"][REGION].amis[image].architecture = architecture
+            ec2_backends[ACCOUNT][REGION].amis[image].architecture = architecture
             give_parameter(account, parameter, image)
             found[ami, architecture] = image
     return found

@@ -41,7 +41,7 @@ def policies(account, parallelize, monkeypatch):
     return deploy(account, parallelize)
 
 
-ALLOWED = {
+ALLOWED: dict[str, list[tuple[str, str, dict[str, str]]]] = {
     "agent": [
         ("sqs:ReceiveMessage", QUEUE, {}),
         ("sqs:SendMessage", f"{QUEUE}-dead", {}),

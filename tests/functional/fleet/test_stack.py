@@ -2,6 +2,7 @@
 
 import boto3
 import pytest
+from botocore.model import StringShape
 from botocore.stub import ANY, Stubber
 from tests.functional.fleet.conftest import REGION
 
@@ -232,7 +233,9 @@ def test_a_deletion_that_fails_says_why(stack):
 
 def test_every_state_that_cloudformation_knows_has_a_standing():
     model = boto3.client("cloudformation", region_name=REGION).meta.service_model
-    states = {state: standing(state) for state in model.shape_for("StackStatus").enum}
+    status = model.shape_for("StackStatus")
+    assert isinstance(status, StringShape)
+    states = {state: standing(state) for state in status.enum}
     assert {state for state, stands in states.items() if stands is Standing.STUCK} == {
         "UPDATE_ROLLBACK_FAILED", "IMPORT_ROLLBACK_FAILED",
     }  # fmt: skip

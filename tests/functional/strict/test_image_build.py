@@ -13,7 +13,7 @@ import boto3
 import pytest
 from moto.backends import get_backend
 from moto.ec2.models.amis import Ami
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from tests.image.harness import needs
 from tests.image.harness.packer import ACCOUNT, NEWER_THAN_DEBIANS
 from tests.image.harness.tree import REPOSITORY

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from botocore.model import Shape
+from botocore.model import ListShape, MapShape, Shape, StructureShape
 from tests.strict_aws.call import Call, Refusal
 from tests.strict_aws.layer import Rule
 
@@ -31,14 +31,14 @@ class ParameterLimits(Rule):
 def faults(shape: Shape, value: Any, name: str = "") -> Iterator[str]:
     """Go through what is wrong with a value by its shape."""
     yield from _faults_of_one(shape, value, name)
-    if shape.type_name == "structure":
+    if isinstance(shape, StructureShape):
         for key, member in shape.members.items():
             if isinstance(value, dict) and value.get(key) is not None:
                 yield from faults(member, value[key], f"{name}.{key}".strip("."))
-    elif shape.type_name == "list":
+    elif isinstance(shape, ListShape):
         for item in value:
             yield from faults(shape.member, item, f"{name}[]")
-    elif shape.type_name == "map":
+    elif isinstance(shape, MapShape):
         for key, item in value.items():
             yield from faults(shape.value, item, f"{name}.{key}")
 

@@ -66,7 +66,7 @@ def _resources(stack: Any) -> list[Any]:
 
 def _holders(rule: Rule, policy: Any) -> set[str]:
     iam = iam_backends[rule.world.account]["aws"]
-    everybody = [*iam.users.values(), *iam.groups.values(), *iam.roles.values()]
+    everybody: list[Any] = [*iam.users.values(), *iam.groups.values(), *iam.roles.values()]
     return {one.name for one in everybody if policy.arn in one.managed_policies}
 
 

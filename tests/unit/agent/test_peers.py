@@ -48,6 +48,37 @@ def living(peers: Peers) -> list[str]:
     return asyncio.run(collect())
 
 
+SKEW = 600.0
+
+
+class Clock:
+    """Seconds since 1970, as S3 counts them."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("reader_ahead", [-SKEW, 0, SKEW])
+@pytest.mark.parametrize("writer_ahead", [-SKEW, 0, SKEW])
+def test_a_worker_is_judged_by_s3s_clock_however_wrong_others_are(
+    reader_ahead: float, writer_ahead: float
+) -> None:
+    clock = Clock()
+    store = InMemoryStore(clock=clock)
+    for worker, age in (("w1", 91), ("w2", 60)):
+        clock.now = NOW - age
+        found = beat(worker, age=age - writer_ahead)
+        store.put(LAYOUT.heartbeat(worker), found.encode())
+    clock.now = NOW
+    peers = Peers(AsyncInMemoryStore(store), LAYOUT, "w3", lambda: NOW + reader_ahead)
+    assert living(peers) == ["w2"]
+    clock.now += 31  # the heartbeat is the same, and is not read again
+    assert living(peers) == []
+
+
 def test_the_lowest_id_leads() -> None:
     beats = [beat("w2"), beat("w1"), beat("w3")]
     assert [leads(worker, beats) for worker in ("w1", "w2", "w3")] == [True, False, False]

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.operations.download import still_stored, told_refusals
+from parallelize.operations.download import told_refusals
 from parallelize.runs.files.download_record import DownloadRecord
 from parallelize.runs.files.fetching import Fetcher, Refusal, is_there, refusals
 from parallelize.runs.files.known_contents import KnownContents
+from parallelize.runs.results.results import still_stored
 from parallelize_core.layout import Location
 from parallelize_core.result import Output
 from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore

@@ -7,12 +7,13 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from parallelize.runs.files.uploads import Outgoing, Stored, Uploads
 from parallelize.transfers import GROUP_BYTES, SHA256
-from parallelize_core.errors import UsageError
+from parallelize_core.errors import UnavailableError, UsageError
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.store import ALWAYS, Condition
 from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore
@@ -88,6 +89,17 @@ class WritingStore(AsyncInMemoryStore):
         self.change(self.path)
         return await super().put(key, body, condition, metadata, sha256)
 
+    async def put_file(
+        self,
+        key: str,
+        file: IO[bytes],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
+    ) -> str | None:
+        self.change(self.path)
+        return await super().put_file(key, file, condition, metadata, sha256)
+
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_file_that_changes_while_it_is_sent_is_named(
@@ -120,3 +132,56 @@ def test_a_file_is_not_stored_by_the_checksum_of_what_it_was_before(
     with pytest.raises(UsageError, match="changed while it was read"):
         send(AsyncInMemoryStore(store), file)
     assert store.head("shared/a") is None
+
+
+def replace_a_byte(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(3)
+        file.write(b"!")
+
+
+LARGE_CHANGES = {**CHANGES, "one byte": replace_a_byte}
+
+
+@pytest.mark.parametrize("size", [7, PART_BYTES])
+@pytest.mark.parametrize("change", LARGE_CHANGES.values(), ids=LARGE_CHANGES)
+def test_whatever_changes_a_file_no_other_bytes_come_to_its_checksums_place(
+    tmp_path: Path, change: Callable[[Path], None], size: int
+) -> None:
+    store = WritingStore(change)
+    store.path = tmp_path / "working.txt"
+    store.path.write_bytes(b"x" * size)
+    sha256 = hashlib.sha256(b"x" * size).hexdigest()
+    with pytest.raises(UsageError, match=r"working\.txt changed while it was read and sent"):
+        send(store, Outgoing("working.txt", str(store.path), "shared/a", size, sha256))
+    there = [hashlib.sha256(store.store.get(item.key)).hexdigest() for item in store.store.list("")]
+    assert there in ([], [sha256])
+
+
+class RefusingStore(WritingStore):
+    """A bucket that gets other bytes than their checksum says, and refuses them."""
+
+    async def put_file(
+        self,
+        key: str,
+        file: IO[bytes],
+        condition: Condition = ALWAYS,
+        metadata: Mapping[str, str] | None = None,
+        sha256: str = "",
+    ) -> str | None:
+        self.change(self.path)
+        raise UnavailableError(f"{key} is not available", "BadDigest: not what was received")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [(replace_a_byte, UsageError, "changed"), (lambda _: None, UnavailableError, "not available")],
+)
+def test_a_part_that_s3_refuses_is_the_files_fault_only_if_it_has_changed(
+    tmp_path: Path, change: Callable[[Path], object], error: type[Exception], words: str
+) -> None:
+    store = RefusingStore(change)
+    store.path = tmp_path / "working.txt"
+    store.path.write_bytes(bytes(PART_BYTES))
+    with pytest.raises(error, match=words):
+        send(store, outgoing(store.path))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import boto3
 import botocore.session
 import pytest
 from botocore.awsrequest import AWSResponse
+from urllib3 import HTTPResponse
 
 from parallelize_core.charges import Rates, RequestCounts, charges
 from parallelize_core.config import AgentConfig
@@ -75,8 +78,7 @@ def make_client(request):
 
     def make(service, counts):
         if request.param == "boto3":
-            session = boto3.Session("a", "b", region_name="eu-west-1")
-            made = session.client
+            made = boto3.Session("a", "b", region_name="eu-west-1").client
         else:
             session = botocore.session.Session()
             session.set_credentials("a", "b")
@@ -86,9 +88,7 @@ def make_client(request):
         counts.watch(client)
 
         def reply(request, **_):
-            response = AWSResponse(request.url, 200, {}, None)
-            response._content = b""
-            return response
+            return AWSResponse(request.url, 200, {}, HTTPResponse(BytesIO(), preload_content=False))
 
         client.meta.events.register("before-send", reply)
         return client

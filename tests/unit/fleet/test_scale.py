@@ -37,6 +37,13 @@ def test_idle_workers_leave_before_busy_ones():
     assert leaving(machines, beats, 1) == ["idle", "half"]
 
 
+@pytest.mark.parametrize("seen", [0, NOON + HUNG_SECONDS])
+def test_a_machine_hangs_when_s3_hears_nothing_whatever_its_clock_says(seen):
+    told = beat("one").model_copy(update={"seen": seen, "heard": NOON})
+    assert not hung([machine("one")], [told], NOON + HUNG_SECONDS)
+    assert hung([machine("one")], [told], LATER)
+
+
 def test_a_worker_that_leaves_anyway_is_the_first_to_go():
     machines = [machine("idle"), machine("draining")]
     beats = [beat("idle"), beat("draining", "a", state=WorkerState.DRAINING)]

@@ -281,6 +281,18 @@ def test_it_names_the_overdue_worker_and_how_long_it_has_been_silent() -> None:
     assert [worker.id for worker in status.workers if worker.overdue] == ["i-lost"]
 
 
+@pytest.mark.parametrize("ahead", [-600.0, 600.0])
+def test_a_worker_whose_clock_is_wrong_is_overdue_when_s3_has_not_heard_of_it(ahead: float) -> None:
+    ages = iter([0.0, 240.0, 5.0, *[0.0] * 20])
+    scene = Scene(store=InMemoryStore(clock=lambda: NOW - next(ages)))
+    scene.beat("i-lost", seen=NOW - 240 + ahead)
+    scene.beat("i-skewed", seen=NOW - 5 + ahead)
+    scene.prepare("a")
+    status = status_of(scene.snapshot())
+    assert [worker.id for worker in status.workers if worker.alive] == ["i-skewed"]
+    assert "i-lost is overdue: last seen 4m00s ago" in (status.why or "")
+
+
 def test_it_repeats_the_last_words_of_the_last_worker() -> None:
     scene = Scene(queue=RunCounts(1, 0, 0))
     scene.prepare("a")

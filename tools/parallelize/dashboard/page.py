@@ -232,7 +232,7 @@ def worker_rows(status: RunStatus) -> Iterator[WorkerRow]:
     for worker in sorted(status.workers, key=lambda worker: (worker.ended, worker.id)):
         running = worker.beat.running if worker.alive else ()
         now = running[:NOW_NAMES] or ((worker.beat.reason,) if worker.beat.reason else ())
-        seen = _ago(status.taken_at, worker.beat.seen)
+        seen = _ago(status.taken_at, worker.beat.last_seen)
         yield WorkerRow(worker, now, max(0, len(running) - NOW_NAMES), seen)
 
 

@@ -174,4 +174,4 @@ def hung(
 def _is_silent(machine: Machine, beat: Heartbeat | None, now: float) -> bool:
     if beat is None:
         return now - machine.launched.timestamp() > HUNG_SECONDS
-    return beat.state not in _ENDED and now - beat.seen > HUNG_SECONDS
+    return beat.state not in _ENDED and now - beat.last_seen > HUNG_SECONDS

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import io
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +21,8 @@ from tests.functional.core.transport.scripted import (
     served,
 )
 
-from parallelize_core.errors import RefusedError, UsageError
-from parallelize_core.parts import PART_BYTES
+from parallelize_core.errors import FileChangedError, RefusedError, UnavailableError
+from parallelize_core.parts import PART_BYTES, PARTS_AT_ONCE
 from parallelize_core.store import ALWAYS, IF_ABSENT, Condition
 
 DONE = answer(b"body", etag='"etag"')
@@ -191,12 +194,12 @@ class Draining(Parts):
         await answer(b"", etag='"part"')(exchange)
 
 
-async def uploaded_file(parts: Parts, file: Path) -> str | None:
+async def uploaded_file(parts: Parts, file: Path, sha256: str = "") -> str | None:
     async with served(parts) as server, calling(server) as caller:
         store = caller.store()
         with file.open("rb") as opened:
             try:
-                return await store.put_file("key", opened)
+                return await store.put_file("key", opened, sha256=sha256)
             finally:
                 await store.aclose()
 
@@ -218,5 +221,83 @@ def test_an_upload_of_a_file_takes_the_memory_of_some_pieces(tmp_path: Path) -> 
 def test_a_file_that_becomes_shorter_while_it_is_sent_is_not_stored(tmp_path: Path) -> None:
     file = tmp_path / "large"
     file.write_bytes(bytes(PART_BYTES + 1))
-    with pytest.raises(UsageError, match="shorter"):
+    with pytest.raises(FileChangedError, match="shorter"):
         asyncio.run(uploaded_file(Draining(lambda: file.write_bytes(b"")), file))
+
+
+def sparse(file: Path, size: int) -> str:
+    """Make a file of zeros; return its SHA-256."""
+    with file.open("wb") as opened:
+        opened.truncate(size)
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def test_an_upload_is_joined_if_the_bytes_that_were_sent_have_the_checksum(tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    sha256 = sparse(file, 2 * PART_BYTES)
+    parts = Draining()
+    assert asyncio.run(uploaded_file(parts, file, sha256)) == "whole-2"
+    assert parts.done[-1] == "complete"
+
+
+@pytest.mark.parametrize("size", [1, PART_BYTES])
+def test_what_has_another_checksum_is_not_stored(size: int) -> None:
+    async def body(parts: Parts) -> None:
+        async with served(parts) as server, calling(server) as caller:
+            store = caller.store()
+            other = hashlib.sha256(b"other").hexdigest()
+            try:
+                await store.put_file("key", io.BytesIO(bytes(size)), sha256=other)
+            finally:
+                await store.aclose()
+
+    parts = Parts()
+    with pytest.raises(FileChangedError):
+        asyncio.run(body(parts))
+    assert parts.done in ([], ["begin", "part", "abort"])
+
+
+def test_a_byte_that_changes_during_an_upload_never_becomes_part_of_an_object(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "large"
+    # The last part is not read before the first ones have been sent.
+    size = (PARTS_AT_ONCE + 1) * PART_BYTES
+    sha256 = sparse(file, size)
+
+    def change() -> None:
+        with file.open("r+b") as opened:
+            opened.seek(size - 1)
+            opened.write(b"!")
+
+    parts = Draining(change)
+    with pytest.raises(FileChangedError, match="changed while it was sent"):
+        asyncio.run(uploaded_file(parts, file, sha256))
+    assert parts.received == size
+    assert "complete" not in parts.done
+    assert parts.done[-1] == "abort"
+
+
+class Checking(Draining):
+    """Refuses a part that is not what its checksum says, as S3 does."""
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if self.name(exchange) != "part":
+            await super().__call__(exchange)
+            return
+        self.before()
+        await exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        sum_ = zlib.crc32(await exchange.body()).to_bytes(4, "big")
+        told = exchange.asked.headers["x-amz-checksum-crc32"]
+        same = told == base64.b64encode(sum_).decode()
+        await (answer(b"", etag='"part"') if same else refusal("BadDigest", 400))(exchange)
+
+
+def test_a_byte_that_changes_between_its_checksum_and_the_wire_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    sha256 = sparse(file, PART_BYTES)
+    parts = Checking(lambda: file.write_bytes(b"!" * PART_BYTES))
+    with pytest.raises(UnavailableError, match="not available"):
+        asyncio.run(uploaded_file(parts, file, sha256))
+    assert parts.done == ["begin", "abort"]

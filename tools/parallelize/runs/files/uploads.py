@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from parallelize.console import escape, shown
 from parallelize.spool import Row, Spooled
 from parallelize.transfers import SHA256, ByteBudget, groups, sha256_of
 from parallelize.wire import in_flight
-from parallelize_core.errors import ServiceError, UsageError
+from parallelize_core.errors import FileChangedError, ServiceError, UsageError
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.store import AsyncStore
 
@@ -106,22 +107,42 @@ class Uploads:
         self._tell(loaded.file, len(loaded.body), loaded.modified_ns, etag)
 
     async def _send_large(self, file: Outgoing) -> None:
-        loop = asyncio.get_running_loop()
         with Path(file.path).open("rb") as opened:
             before = os.fstat(opened.fileno())
-            sha256 = await loop.run_in_executor(self._readers, sha256_of, Path(file.path))
-            _check(file, sha256)
-            etag = await self._store.put_file(file.key, opened, metadata={SHA256: sha256})
+            if before.st_size != file.size:
+                raise _changed(file)
+            try:
+                etag = await self._send_opened(file, opened)
+            except FileChangedError:
+                raise _changed(file) from None
+            except ServiceError as error:
+                # What S3 calls a wrong checksum may be a file that changed under its checksum.
+                if _has_changed(file, before.st_size, before.st_mtime_ns):
+                    raise _changed(file) from error
+                raise
         self._tell(file, before.st_size, before.st_mtime_ns, etag)
+
+    async def _send_opened(self, file: Outgoing, opened: IO[bytes]) -> str | None:
+        sha256 = file.sha256
+        if not sha256:  # its metadata needs it before the first byte is sent
+            loop = asyncio.get_running_loop()
+            sha256 = await loop.run_in_executor(self._readers, sha256_of, Path(file.path))
+        return await self._store.put_file(
+            file.key, opened, metadata={SHA256: sha256}, sha256=sha256
+        )
 
     def _tell(self, file: Outgoing, size: int, modified_ns: int, etag: str | None) -> None:
         if etag is None:
             raise ServiceError(f"{escape(file.name)} was not stored")
         # Somebody may still be writing it, so only half of it may have been sent.
-        now = os.stat(file.path)  # noqa: PTH116 - making a Path takes longer than the call
-        if (now.st_mtime_ns, now.st_size) != (modified_ns, size):
+        if _has_changed(file, size, modified_ns):
             raise _changed(file)
         self._told(Stored(file.name, size, etag, file.key, file.sha256))
+
+
+def _has_changed(file: Outgoing, size: int, modified_ns: int) -> bool:
+    now = os.stat(file.path)  # noqa: PTH116 - making a Path takes longer than the call
+    return (now.st_mtime_ns, now.st_size) != (modified_ns, size)
 
 
 def _check(file: Outgoing, sha256: str) -> None:

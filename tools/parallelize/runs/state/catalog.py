@@ -16,7 +16,12 @@ from parallelize.console import shown
 from parallelize.runs.record.ownership import find_origin, find_run
 from parallelize.runs.record.reuse import COPIER
 from parallelize.runs.results.cache import Cache
-from parallelize.runs.state.snapshot import VIEW_SECONDS, decode_heartbeat, unread_workers
+from parallelize.runs.state.snapshot import (
+    VIEW_SECONDS,
+    decode_heartbeat,
+    heard,
+    unread_workers,
+)
 from parallelize.runs.state.status import Worker, told_unread, worker_of
 from parallelize.transfers import in_parallel
 from parallelize.units import iso, show_duration
@@ -75,7 +80,7 @@ class Listed:
     @property
     def seen(self) -> float | None:
         """The time of the last heartbeat of any worker, in seconds since 1970."""
-        return max((worker.beat.seen for worker in self.workers), default=None)
+        return max((worker.beat.last_seen for worker in self.workers), default=None)
 
     @property
     def created_at(self) -> str:
@@ -107,7 +112,7 @@ class Listed:
         """Why it is paused, or why its last worker left."""
         if self.run and self.run.paused:
             return self.run.paused
-        last = max(self.workers, key=lambda worker: worker.beat.seen, default=None)
+        last = max(self.workers, key=lambda worker: worker.beat.last_seen, default=None)
         return last.beat.reason if last else ""
 
 
@@ -144,7 +149,7 @@ class Catalog:
         except DecodeError:
             run = None
         beats = self._beats[name]
-        read = [beat for beat in beats.read(self._store.list(layout.agents.prefix)) if beat]
+        read = heard(self._store, layout, beats, self._clock)
         now = self._clock()
         return Listed(
             name,

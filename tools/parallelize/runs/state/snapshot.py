@@ -110,7 +110,7 @@ class Reader:
         run = find_run(self._store, self._layout.run_json)
         if run is None:
             raise no_run(self._store, self._layout)
-        heartbeats = self._heartbeats.read(self._store.list(self._layout.agents.prefix))
+        heartbeats = heard(self._store, self._layout, self._heartbeats, self._clock)
         outlines, sent = self._manifest()
         splits = [self._layout.result(outline.first) for outline in outlines if outline.first]
         listed = list_each(self._store, self._layout.results.prefix, splits)
@@ -128,7 +128,7 @@ class Reader:
             sent=all_sent + (merge.counts and all_sent == jobs),
             finished=results,
             failures=failures,
-            heartbeats=tuple(beat for beat in heartbeats if beat is not None),
+            heartbeats=heartbeats,
             queue=self._count(),
             silent=self._silent(run, results, {failure.key for failure in failures}),
             twins=self._twins(run, results, jobs + merge.counts),
@@ -194,9 +194,24 @@ def _infos(results: Versions, places: Iterable[str]) -> Iterator[ObjectInfo]:
 
 def read_heartbeats(store: Store, layout: RunLayout) -> tuple[Heartbeat, ...]:
     """Return the last heartbeat of each worker that the run has, or had."""
-    items = store.list(layout.agents.prefix)
-    beats = Cache(store, decode_heartbeat).read(items)
-    return tuple(beat for beat in beats if beat is not None)
+    return heard(store, layout, Cache(store, decode_heartbeat))
+
+
+def heard(
+    store: Store,
+    layout: RunLayout,
+    beats: Cache[Heartbeat | None],
+    clock: Callable[[], float] = time.time,
+) -> tuple[Heartbeat, ...]:
+    """Return the last heartbeat of each worker, with when S3 got it; `beats` remembers the rest."""
+    items = {item.key: item for item in store.list(layout.agents.prefix)}
+    now = clock()
+    read = [beat for beat in beats.read(items.values()) if beat is not None]
+    places = [layout.heartbeat(beat.worker) for beat in read]
+    return tuple(
+        beat.as_listed(items[place], now) if place in items else beat
+        for beat, place in zip(read, places, strict=True)
+    )
 
 
 def unread_workers(layout: RunLayout, beats: Cache[Heartbeat | None]) -> dict[str, str]:

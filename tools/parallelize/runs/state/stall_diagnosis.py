@@ -118,5 +118,5 @@ def _held(status: RunStatus) -> str:
     failed = [worker.beat for worker in status.workers if worker.beat.state is WorkerState.FAILED]
     if not failed:
         return "its fleet is held, and starts no workers: parallelize scale N"
-    words = escape(max(failed, key=lambda beat: beat.seen).reason) or "no reason"
+    words = escape(max(failed, key=lambda beat: beat.last_seen).reason) or "no reason"
     return f"its fleet is held because its last worker failed: {words}; then: parallelize scale N"

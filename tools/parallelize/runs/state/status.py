@@ -296,14 +296,14 @@ def _why_idle(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str:
 
 def _why_overdue(snapshot: Snapshot, overdue: list[Worker]) -> str:
     first = overdue[0]
-    age = show_duration(snapshot.taken_at - first.beat.seen)
+    age = show_duration(snapshot.taken_at - first.beat.last_seen)
     if len(overdue) == 1:
         return f"worker {shown(first.id, 30)} is overdue: last seen {age} ago"
     return f"{len(overdue)} workers are overdue, {shown(first.id, 30)} since {age}"
 
 
 def _last_words(workers: tuple[Worker, ...]) -> str:
-    last = max(workers, key=lambda worker: worker.beat.seen)
+    last = max(workers, key=lambda worker: worker.beat.last_seen)
     words = escape(last.beat.reason) or "no reason"
     return (
         "all workers have left: parallelize launch starts others; "

@@ -80,7 +80,7 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
         "type": beat.type,
         "done": beat.done,
         "failed": beat.failed,
-        "seen": iso(beat.seen),
+        "seen": iso(beat.last_seen),
         "zone": beat.zone,
         "slots": beat.slots,
         "lane": beat.lane,
@@ -222,7 +222,7 @@ def _worker_lines(status: RunStatus, width: int) -> Iterator[str]:
 
 def _cells(worker: Worker, taken_at: float, room: int) -> tuple[str, ...]:
     beat = worker.beat
-    age = show_duration(max(0.0, taken_at - beat.seen))
+    age = show_duration(max(0.0, taken_at - beat.last_seen))
     now = _now(beat, room) if worker.alive and beat.running else _begin(beat.reason, room)
     return (
         beat.worker, beat.type, worker.state, f"{beat.done:,}", f"{beat.failed:,}", age, now,
@@ -260,7 +260,7 @@ def _lost_lines(status: RunStatus) -> Iterator[str]:
     if not status.alive:
         return
     failed = [worker for worker in status.workers if worker.state == WorkerState.FAILED]
-    failed.sort(key=lambda worker: worker.beat.seen)
+    failed.sort(key=lambda worker: worker.beat.last_seen)
     for worker in failed[-FAILED_SHOWN:]:
         yield ""
         yield f"  failed  {shown(worker.id, 30)}: {escape(worker.beat.reason)}"
