@@ -120,7 +120,7 @@ class Assembly:
         self._scratch.check()
         try:
             async with asyncio.timeout(self.config.max_outage_seconds):
-                run = await self._storage.outlast(self._run.refresh)
+                run = await self._storage.outlast(lambda: self._run.first(self.config))
                 # Now rather than with the first job: an error in the run itself ends the worker.
                 await self._storage.outlast(lambda: self._environments.check(run))
         except TimeoutError:

@@ -69,6 +69,8 @@ class AgentConfig(BaseModel):
     `fleet` says how the worker was launched: a worker of a group reduces the group's size when it
     leaves. The metadata service may not know of the group at first.
 
+    A worker that was launched before its run is recorded waits `run_within_seconds` for that.
+
     `path` is set in the local cloud only: the PATH of the shell that launched the machine.
 
     `root_setup` is a script that root runs on a machine from the image before the first job. It is
@@ -106,6 +108,7 @@ class AgentConfig(BaseModel):
     max_unfit: int = Field(default=10, ge=1)
     heartbeat_seconds: float = Field(default=30, gt=0)
     run_refresh_seconds: float = Field(default=5, ge=0)
+    run_within_seconds: float = Field(default=0, ge=0)
     notice_poll_seconds: float = Field(default=5, gt=0)
     interruption_margin_seconds: float = Field(default=25, ge=0)
     stop_grace_seconds: float = Field(default=90, ge=0)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
+from parallelize_core.config import AgentConfig
+from parallelize_core.errors import MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore
+
+FIRST_PAUSE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 1.0
+PAUSE_GROWTH = 1.1
 
 
 class RunSource:
@@ -37,6 +44,19 @@ class RunSource:
     def is_stale(self) -> bool:
         """Whether it is time to read it again."""
         return self._clock() - self._read_at >= self._max_age
+
+    async def first(self, config: AgentConfig) -> Run:
+        """Read the run, once it exists; MissingError if it does not within the configured time."""
+        deadline = self._clock() + config.run_within_seconds
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self.refresh()
+            except MissingError:
+                if self._clock() >= deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE_SECONDS, PAUSE_GROWTH * pause)
 
     async def fresh(self) -> Run:
         """Return the run, read again if it is stale; raises what `refresh` raises."""

@@ -175,7 +175,7 @@ def test_no_job_begins_before_root_has_set_the_machine_up(
         (tmp_path / "status").write_text("success 0\n")
     with at_work(bench.worker()):
         if not early:
-            until(setup.wanted.exists if setup.wanted else bool)
+            until(lambda: (tmp_path / "wanted").exists() and bench.has_heartbeat("w1"))
             assert bench.heartbeat().state is WorkerState.STARTING
             assert not bench.has_result("x")
             (tmp_path / "new").write_text("success 0\n")

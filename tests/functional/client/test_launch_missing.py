@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import pytest
 from tests.functional.client.conftest import Project
@@ -13,8 +14,10 @@ from parallelize.context import open_context
 from parallelize.fleet import instances
 from parallelize.lanes import LOCAL_JOB_SECONDS
 from parallelize.operations.crew import LOOKS_ALONE, Judge, billed, launch_missing
+from parallelize.operations.run import carry_through, prepare
 from parallelize.operations.status import make_reader, make_rest
 from parallelize.options import Common
+from parallelize.runs.record.ownership import find_run
 from parallelize.runs.state.status import status_of
 from parallelize_core.config import AgentConfig, SteadyStart
 from parallelize_core.heartbeat import Heartbeat, WorkerState
@@ -154,12 +157,17 @@ def test_workers_that_nobody_watches_are_not_told_so(steady: Project) -> None:
 
 def told_steady_start(project: Project) -> SteadyStart | None:
     """Return what the first of the run's machines is told of the steady lane."""
+    return told_first(project).steady_start
+
+
+def told_first(project: Project) -> AgentConfig:
+    """Return what the first of the run's machines is told."""
     (machine, *_) = billed(project.context)
     answer = project.context.client("ec2").describe_instance_attribute(
         InstanceId=machine.id, Attribute="userData"
     )
     text = base64.b64decode(answer["UserData"]["Value"]).decode()
-    return AgentConfig.decode(text, "user data").steady_start
+    return AgentConfig.decode(text, "user data")
 
 
 def test_the_number_of_workers_on_the_command_line_is_none_of_a_lane(steady: Project) -> None:
@@ -190,3 +198,69 @@ def test_for_what_waits_in_a_lane_no_other_workers_are_started(steady: Project) 
     queues.of(Lane.STEADY).send([JobMessage(run=steady.run, key="b.txt", size=1).encode()])
     beat(steady, "w-1", WorkerState.LEFT)
     assert started(steady) == 0
+
+
+@dataclass
+class Preparing:
+    """The first part of `run --local`, with something to do when the workers were launched."""
+
+    project: Project
+    launched: Callable[[], None]
+    told: list[str] = field(default_factory=list)
+
+    def tell(self, line: str) -> None:
+        self.told.append(line)
+        if "launched" in line:
+            self.at_work = billed(self.project.context)
+            self.launched()
+
+    def run(self, error: type[BaseException]) -> None:
+        context = replace(self.project.context, tell=self.tell)
+        with pytest.raises(error):
+            carry_through(context, make_reader(context), self.project.folder / "out", local=True)
+
+
+def test_workers_wait_for_a_run_that_is_being_prepared(project: Project) -> None:
+    project.add("a.txt", "b.txt", "c.txt")
+
+    def look() -> None:
+        assert find_run(project.store, project.layout.run_json) is None
+        assert told_first(project).run_within_seconds
+        raise LookupError
+
+    preparing = Preparing(project, look)
+    preparing.run(LookupError)
+
+
+def test_ctrl_c_while_inputs_are_sent_ends_the_workers_that_wait(project: Project) -> None:
+    project.add("a.txt", "b.txt")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    preparing = Preparing(project, interrupt)
+    preparing.run(KeyboardInterrupt)
+    assert len(preparing.at_work) == 2
+    assert billed(project.context) == []
+
+
+def test_an_input_that_cannot_be_sent_ends_the_workers_that_wait(project: Project) -> None:
+    project.add("a.txt", "b.txt")
+    preparing = Preparing(project, (project.folder / "inputs" / "b.txt").unlink)
+    preparing.run(OSError)
+    assert len(preparing.at_work) == 2
+    assert billed(project.context) == []
+
+
+def test_workers_of_a_run_that_exists_are_launched_when_all_is_sent(enqueued: Project) -> None:
+    enqueued.add("d.txt", "e.txt")
+    assert prepare(enqueued.context, None, local=True).added == 2
+    assert billed(enqueued.context) == []
+
+
+def test_jobs_are_sent_to_the_workers_that_wait_and_to_no_others(project: Project) -> None:
+    project.add("a.txt", "b.txt")
+    prepare(project.context, None, local=True)
+    assert len(billed(project.context)) == 2
+    project.call("enqueue")
+    assert started(project) == 0

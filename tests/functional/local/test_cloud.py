@@ -23,8 +23,9 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.functional.local.helpers import AGENT_OPTIONS, client_arguments, report, runs, until
 
+from parallelize.cli import run as run_cli
 from parallelize.local import cloud as local
-from parallelize.local.cloud import LocalCloud, attach, local_cloud, start, stop
+from parallelize.local.cloud import LocalCloud, attach, local_cloud, start, starting, stop
 from parallelize.local.daemon import NoLayer
 from parallelize.local.records import LOG_FILE, REGION, STATE_FILE, CloudState
 from parallelize.local.sqs.queues import ACCOUNT
@@ -48,6 +49,12 @@ def launch_agent(cloud: LocalCloud) -> dict[str, Any]:
     ec2 = boto3.client("ec2", **client_arguments(cloud))
     launched = ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, UserData="{}")
     return report(cloud, launched["Instances"][0]["InstanceId"])
+
+
+def daemons(folder: Path) -> list[psutil.Process]:
+    """Return this process's local clouds that keep their state below a folder."""
+    children = psutil.Process().children()
+    return [one for one in children if str(folder) in " ".join(one.cmdline())]
 
 
 def processes(found: dict[str, Any]) -> list[int]:
@@ -76,6 +83,33 @@ def test_it_is_started_once_found_again_and_stopped_for_good(own_cloud: LocalClo
     assert not any(map(runs, [own_cloud.state.pid, *processes(agent)]))
     assert attach(own_cloud.state_dir) is None
     stop(found)
+
+
+def test_a_start_that_nobody_waits_for_leaves_nothing_running(tmp_path: Path) -> None:
+    with suppress(UsageError), starting(tmp_path, daemon_options=AGENT_OPTIONS):
+        assert len(daemons(tmp_path)) == 1
+        raise UsageError("something else is wrong")
+    assert daemons(tmp_path) == []
+
+
+def test_nobody_else_starts_one_until_the_start_has_been_waited_for(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as threads:
+        with starting(tmp_path, daemon_options=AGENT_OPTIONS) as started:
+            other = threads.submit(start, tmp_path)
+            cloud = started()
+            assert other.result().state == cloud.state
+            with starting(tmp_path) as again:
+                assert start(tmp_path).state == again().state == cloud.state
+        stop(cloud)
+
+
+def test_a_command_line_that_makes_no_sense_leaves_no_local_cloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(["run", "--local", "--", "true", "{}"]) == UsageError.exit_code
+    assert daemons(tmp_path) == []
 
 
 def test_killing_the_daemon_takes_the_agents_down_too(own_cloud: LocalCloud) -> None:

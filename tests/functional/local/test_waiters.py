@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from parallelize.local.disk import Disk
-from parallelize.local.sqs.queue import Queue
+from parallelize.local.sqs.queue import OVER_WAIT_SECONDS, Queue
 
 ROUNDS = 60
 
@@ -49,3 +49,24 @@ def test_polls_end_when_the_last_message_is_deleted(tmp_path: Path) -> None:
         return await asyncio.gather(*polls)
 
     assert asyncio.run(found()) == [False, False]
+
+
+def test_polls_soon_after_the_last_message_was_deleted_are_short(tmp_path: Path) -> None:
+    async def found() -> bool:
+        queue = Queue("q", Disk(tmp_path))
+        queue.send("body", {}, 0)
+        queue.delete(queue.receive(1, 60)[0].receipt_handle)
+        return await queue.wait(3600)
+
+    assert asyncio.run(found()) is False
+
+
+def test_polls_of_a_queue_that_never_had_a_message_wait_for_one(tmp_path: Path) -> None:
+    async def found() -> bool:
+        queue = Queue("q", Disk(tmp_path))
+        poll = asyncio.create_task(queue.wait(3600))
+        await asyncio.wait([poll], timeout=2 * OVER_WAIT_SECONDS)
+        queue.send("body", {}, 0)
+        return await poll
+
+    assert asyncio.run(found())

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from parallelize.local.enter import local_defaults
 from parallelize.local.records import InstanceState, InstanceView
 from parallelize.operations.local import machine_lines
+from parallelize.settings import resolve
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,13 @@ def test_a_machine_is_shown_with_the_process_of_its_agent_while_it_has_one(
     first, second = machine_lines(view)
     assert first.endswith(end)
     assert str(console) in second
+
+
+@pytest.mark.parametrize(("flags", "sent"), [({}, False), ({"workers.metrics": True}, True)])
+def test_agents_send_metrics_only_if_that_is_asked_for(
+    flags: dict[str, object], sent: bool, tmp_path: Path
+) -> None:
+    resolved = resolve(flags, {}, tmp_path)
+    assert resolved.settings.workers.metrics
+    local = resolved.with_defaults(local_defaults(2), "the local cloud")
+    assert local.settings.workers.metrics is sent

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.watching.report_scene import at, gathered, machine, report_on
-from tests.unit.watching.scene import LAYOUT, NOW, Scene
+from tests.unit.watching.scene import LAYOUT, NOW, Scene, result
 
 from parallelize.report.data import make_report
 from parallelize.report.export import as_json
 from parallelize.report.hints import FEW, MUCH, hints_on
-from parallelize.runs.state.history import read_attempts, read_finished
+from parallelize.runs.state.history import Remembered, read_attempts, read_finished
 from parallelize_agent.machine.notices import read_notice
 from parallelize_core.heartbeat import SPOT_NOTICE, Heartbeat, WorkerState
 from parallelize_core.result import Cause
@@ -265,3 +265,16 @@ def test_the_json_has_every_file_and_its_version() -> None:
     }
     assert [failure["key"] for failure in document["failures"]] == ["b"]
     assert document["provenance"]["command"] == ["./job.sh"]
+
+
+def test_what_was_read_before_is_used_in_the_version_that_is_there() -> None:
+    scene = Scene()
+    scene.prepare("a", "b", "c")
+    read = Remembered()
+    for key in ("a", "b", "c"):
+        scene.finish(key, attempt=1)
+        etag = scene.store.head(LAYOUT.result(key))
+        assert etag
+        read.add("" if key == "c" else etag.etag, result(key, attempt=1))
+    scene.finish("b", attempt=2)
+    assert read.of(scene.snapshot()).keys() == {"a"}

@@ -8,7 +8,15 @@ from tests.unit.watching.scene import NOW, Scene, heartbeat
 from parallelize.console import WIDTH
 from parallelize.runs.state.status import RunState, RunStatus, Worker, status_of, worker_of
 from parallelize.runs.state.view import as_json, changes, log_line, page
-from parallelize.runs.state.watch import LogView, watch
+from parallelize.runs.state.watch import (
+    LISTING_SHARE,
+    LOCAL_INTERVAL_SECONDS,
+    LOCAL_LISTING_SHARE,
+    LOCAL_LONGEST_SECONDS,
+    LocalPause,
+    LogView,
+    watch,
+)
 from parallelize_core.heartbeat import WorkerState
 
 
@@ -215,3 +223,39 @@ def test_a_reason_that_only_grows_older_is_not_news() -> None:
     later = replace(first, why=(first.why or "").replace("10m", "11m"))
     assert first.why != later.why
     assert [line for line in changes(first, later) if "overdue" in line] == []
+
+
+def seen(left: int, at: float, *, alive: bool = True) -> RunStatus:
+    scene = Scene()
+    scene.prepare("a")
+    if alive:
+        scene.beat("i-1")
+    return replace(status_of(scene.snapshot()), waiting=left, running=0, taken_at=at)
+
+
+def test_pauses_become_short_when_the_end_is_near() -> None:
+    pause = LocalPause()
+    pause(seen(1000, 0.0), 0.01)
+    assert pause(seen(900, 1.0), 0.01) == LOCAL_LONGEST_SECONDS
+    assert pause(seen(100, 9.0), 0.01) == 0.5
+    assert pause(seen(50, 9.5), 0.01) == 0.25
+    assert pause(seen(1, 10.0), 0.01) == LISTING_SHARE * 0.01
+
+
+def test_looks_that_take_long_are_rare_until_the_end_is_near() -> None:
+    pause = LocalPause()
+    pause(seen(1000, 0.0), 0.5)
+    assert pause(seen(900, 1.0), 0.5) == 0.5 * 900 / 100
+    assert pause(seen(800, 2.0), 0.1) == LOCAL_LISTING_SHARE * 0.1
+
+
+def test_without_progress_a_job_may_end_at_any_time() -> None:
+    pause = LocalPause()
+    for at in range(3):
+        assert pause(seen(1000, float(at)), 0.01) == LOCAL_INTERVAL_SECONDS
+
+
+def test_a_run_without_workers_is_judged_no_sooner() -> None:
+    pause = LocalPause()
+    pause(seen(1000, 0.0), 0.01)
+    assert pause(seen(1, 1.0, alive=False), 0.01) == LOCAL_INTERVAL_SECONDS

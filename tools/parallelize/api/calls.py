@@ -98,12 +98,12 @@ class Call:
             following = Following(context, source, self.folder, tell, reader, join)
             if self.retry:
                 _retry(context, {task.key for task in source.tasks(context)})
-            end, complete = carry_through(
+            carried = carry_through(
                 context, following if live else reader, self.folder, local=self.common.local
             )
-            if not complete:
+            if not carried.complete:
                 raise ServiceError("not every output could be written to its place, see above")
-            following.tell_rest(end.why or "the run has not ended")
+            following.tell_rest(carried.status.why or "the run has not ended")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -52,19 +53,26 @@ def run(
     file without an output, among several, counts as a success only with
     run.require_output = false.
     """
-    from parallelize.operations import run as operation
-    from parallelize.runs.files.joblog import joblog_at
+    from parallelize.local import cloud
 
-    with operation.understood(words, work, common, again=again, dry_run=dry_run) as asked:
-        flags = {**work.flags(), **finished.flags(), **asked.settings, "workers.count": workers}
-        context = operation.open_run(asked.common, flags)
-        operation.check_count(context)
-        folder = out or context.folder / operation.OUT
-        if joblog:
-            joblog_at(joblog).check()
-        if dry_run:
-            show_plan(operation.planned(context, folder, asked.again), json=json)
-            return 0
-        ended = operation.run(context, folder, local=common.local, again=asked.again, log=joblog)
+    # It starts while the rest is imported, unless it is to be stopped again after a dry run.
+    ahead = common.local and not dry_run
+    with cloud.starting_for_commands() if ahead else nullcontext() as started:
+        from parallelize.operations import run as operation
+        from parallelize.runs.files.joblog import joblog_at
+
+        with operation.understood(words, work, common, again=again, dry_run=dry_run) as asked:
+            flags = {**work.flags(), **finished.flags(), **asked.settings, "workers.count": workers}
+            context = operation.open_run(asked.common, flags, started)
+            operation.check_count(context)
+            folder = out or context.folder / operation.OUT
+            if joblog:
+                joblog_at(joblog).check()
+            if dry_run:
+                show_plan(operation.planned(context, folder, asked.again), json=json)
+                return 0
+            ended = operation.run(
+                context, folder, local=common.local, again=asked.again, log=joblog
+            )
     conclude(ended.lines, [str(folder)], ended.as_json, json=json)
     return ended.exit_code

@@ -11,13 +11,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import shlex
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from importlib.util import find_spec
@@ -49,6 +50,11 @@ STOP_POLL_SECONDS = 0.02
 CONTROL_TIMEOUT_SECONDS = 30.0
 
 LOG_LINES_SHOWN = 10
+
+IDLE_SECONDS = 30 * 60
+"""How long the local cloud stays up for `logs`, `failures` and `retry` after the last command."""
+
+FOR_COMMANDS = ("--idle-seconds", str(IDLE_SECONDS))
 
 # The SDKs would send requests to loopback through a proxy, too.
 NO_PROXY = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
@@ -201,6 +207,33 @@ def start(
             runs already.
         ServiceError: it does not start, for instance because the port is in use.
     """
+    with starting(state_dir, port, owned=owned, daemon_options=daemon_options) as started:
+        return started()
+
+
+def start_for_commands() -> LocalCloud:
+    """Start the default local cloud, if it is not running, for a while after the last command."""
+    return start(daemon_options=FOR_COMMANDS)
+
+
+def starting_for_commands() -> AbstractContextManager[Callable[[], LocalCloud]]:
+    """Begin what `start_for_commands` does, as `starting` does it."""
+    return starting(daemon_options=FOR_COMMANDS)
+
+
+@contextmanager
+def starting(
+    state_dir: Path | None = None,
+    port: int = 0,
+    *,
+    owned: bool = False,
+    daemon_options: Sequence[str] = (),
+) -> Iterator[Callable[[], LocalCloud]]:
+    """Begin what `start` does; the block gets a function that waits for its end.
+
+    Until that has returned, nobody else starts this local cloud. If the block ends without it, what
+    was begun is ended again.
+    """
     if sys.platform != "linux":
         raise UsageError(
             "the local cloud runs on Linux only",
@@ -212,13 +245,37 @@ def start(
     state_dir = (state_dir or default_state_dir()).absolute()
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     check_own(state_dir)
-    with _only_starter(state_dir):
+    with ExitStack() as alone:
+        alone.enter_context(_only_starter(state_dir))
         running = attach(state_dir)
         if running and owned:
             raise UsageError(
                 f"a local cloud is running already in {state_dir}", fix="parallelize local stop"
             )
-        return running or _launch(state_dir, port, owned=owned, daemon_options=daemon_options)
+        if running:
+            alone.close()
+            yield lambda: running
+            return
+        process, serves = _launch(state_dir, port, daemon_options, owned=owned)
+        alone.callback(os.close, serves)
+        begun = alone.enter_context(_killed(process))
+
+        def started() -> LocalCloud:
+            state = _state_of(state_dir, process, serves)
+            begun.pop_all()
+            alone.close()
+            return LocalCloud(state_dir, state, process)
+
+        yield started
+
+
+@contextmanager
+def _killed(process: subprocess.Popen[bytes]) -> Iterator[ExitStack]:
+    """Kill a process at the end of the block, unless the callbacks that it yields are taken."""
+    with ExitStack() as end:
+        end.callback(process.wait)
+        end.callback(process.kill)
+        yield end
 
 
 def stop(cloud: LocalCloud) -> None:
@@ -263,31 +320,38 @@ def _only_starter(state_dir: Path) -> Iterator[None]:
 
 
 def _launch(
-    state_dir: Path, port: int, *, owned: bool, daemon_options: Sequence[str]
-) -> LocalCloud:
+    state_dir: Path, port: int, daemon_options: Sequence[str], *, owned: bool
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the process; return it with the end of a pipe that it closes when it serves."""
     command = [sys.executable, "-m", "parallelize.local.daemon", "--state", str(state_dir)]
-    command += ["--port", str(port), *(["--owned"] if owned else []), *daemon_options]
-    with (state_dir / LOG_FILE).open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE if owned else subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=_without_aws(os.environ) | NO_PROXY | MOTO_SETTINGS,
-            # Ctrl-C in the terminal is meant for the owner, who needs the services to clean up.
-            start_new_session=True,
-        )
-    return LocalCloud(state_dir, _wait_for_state(state_dir, process), process)
+    serves, announces = os.pipe()
+    command += ["--port", str(port), "--announce", str(announces)]
+    command += [*(["--owned"] if owned else []), *daemon_options]
+    try:
+        with (state_dir / LOG_FILE).open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if owned else subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_without_aws(os.environ) | NO_PROXY | MOTO_SETTINGS,
+                pass_fds=[announces],
+                # Ctrl-C in the terminal is for the owner, who needs the services to clean up.
+                start_new_session=True,
+            )
+    finally:
+        os.close(announces)
+    return process, serves
 
 
-def _wait_for_state(state_dir: Path, process: subprocess.Popen[bytes]) -> CloudState:
-    deadline = time.monotonic() + START_TIMEOUT_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        state = CloudState.read(state_dir)
-        if state and state.pid == process.pid:
-            return state
-        time.sleep(0.05)
-    process.kill()
+def _state_of(state_dir: Path, process: subprocess.Popen[bytes], serves: int) -> CloudState:
+    """Wait until a process serves, or ends."""
+    announced = select.poll()
+    announced.register(serves)
+    announced.poll(START_TIMEOUT_SECONDS * 1000)
+    state = CloudState.read(state_dir)
+    if state and state.pid == process.pid:
+        return state
     log = (state_dir / LOG_FILE).read_text(encoding="utf-8", errors="replace")
     why = "\n".join(log.splitlines()[-LOG_LINES_SHOWN:])
     raise ServiceError("the local cloud did not start", why, fix=f"see {state_dir / LOG_FILE}")

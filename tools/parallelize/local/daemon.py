@@ -6,6 +6,7 @@ With `--idle-seconds` it stops once no machine has run and no command has come f
 With `--layer MODULE:NAME` that class wraps all services (see `Layer`): tests put AWS's refusals
 there. With `--group-state-after` the metadata service tells a machine that it is in a group only
 after that many seconds, as EC2's may.
+With `--announce` it closes that descriptor when S3 and SQS answer.
 With `--owned`, the local cloud stops at the end of standard input: then its owner is gone.
 
 It is controlled over HTTP, by a few paths in front of the emulated services:
@@ -149,6 +150,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="parallelize.local.daemon")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--announce", type=int)
     parser.add_argument("--owned", action="store_true")
     parser.add_argument("--agent", type=json.loads, default=AGENT)
     parser.add_argument("--idle-seconds", type=float, default=0.0)
@@ -204,6 +206,8 @@ class Cloud:
         front = Front(self._disk, secret, others, self._layer.handler)
         self._server.start(front.handle)
         self._state.write(self._folder)
+        if self._options.announce is not None:
+            os.close(self._options.announce)
         with uncollected():
             services = self._layer.services(emulated_services())
             register_image()

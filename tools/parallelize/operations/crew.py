@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from parallelize.context import Context
 from parallelize.fleet import instances
+from parallelize.fleet.facts import Work
 from parallelize.fleet.instances import Machine, hung
 from parallelize.fleet.plan import plan_launch
 from parallelize.fleet.show import describe_placement
 from parallelize.operations.launch import (
+    facts_without_run,
     find_queues,
     make_request,
     read_facts,
     scored,
     start,
 )
+from parallelize.queues import make_queues
 from parallelize.runs.record.ownership import load_run
 from parallelize.runs.state.status import LaneStatus, RunState, RunStatus
 from parallelize.units import plural
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.heartbeat import WorkerState
 from parallelize_core.lane import Lane
+
+AHEAD_SECONDS = 120.0
+"""How long workers wait for the record of a run whose inputs are still being sent."""
 
 LOOKS_ALONE = 3
 """The run stands still after this many looks in a row without heartbeat or machine."""
@@ -140,6 +147,20 @@ def left_in(lane: Lane, status: RunStatus) -> int:
     if lane is not Lane.MAIN:
         return lanes.get(lane, 0)
     return status.left - sum(count for other, count in lanes.items() if other is not lane)
+
+
+def launch_ahead(context: Context, jobs: int) -> None:
+    """Start the workers of a run that is still being prepared, and has no record: they wait for it.
+
+    For the local cloud only, where nobody pays for a machine that waits.
+    """
+    queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
+    asked = make_request(context, queues, min(context.settings.workers.count, jobs), watched=True)
+    agent = asked.agent.model_copy(update={"run_within_seconds": AHEAD_SECONDS})
+    request = replace(asked, agent=agent)
+    plan = plan_launch(facts_without_run(context, request, Work(jobs)), request)
+    outcome = start(plan, context)
+    context.tell(f"{plural(len(outcome.started), 'worker')} launched")
 
 
 def launch_missing(context: Context, status: RunStatus) -> bool:

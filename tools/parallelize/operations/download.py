@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from bisect import insort
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -38,7 +38,7 @@ from parallelize.runs.record.outdated import is_outdated, told_outdated
 from parallelize.runs.record.ownership import check_meant, load_run
 from parallelize.runs.results.failed import quoted
 from parallelize.runs.results.merge import Listing, current_results, merge_entry
-from parallelize.runs.results.results import SPLIT_EVERY, read_listed, still_stored
+from parallelize.runs.results.results import SPLIT_EVERY, read_versions, still_stored
 from parallelize.runs.results.silent import (
     NONE_SILENT,
     Silent,
@@ -61,6 +61,13 @@ SOME_FAILED = 1
 
 NAMED = 3
 """How many outputs with the same fault are named."""
+
+
+Tell = Callable[[str, Result], None]
+
+
+def no_matter(_: str, __: Result) -> None:
+    """Do nothing with a result."""
 
 
 Made = tuple[Output, str]
@@ -146,13 +153,14 @@ def check_place(folder: Path) -> None:
         raise unwritable(folder, error) from None
 
 
-def fetch(context: Context, folder: Path) -> Fetched:
+def fetch(context: Context, folder: Path, told: Tell = no_matter) -> Fetched:
     """Do all of `download`; do not fetch files that are there with the right checksum.
 
     Raises NothingToDoError if no job has succeeded. Outputs that cannot be written, or that are not
-    what their result says, are in the return value; they do not stop the others.
+    what their result says, are in the return value; they do not stop the others. `told` gets each
+    result that is read, with its ETag; see `read_versions`.
     """
-    plan = make_plan(context, folder)
+    plan = make_plan(context, folder, told)
     if not plan.succeeded:
         raise NothingToDoError(
             "nothing to download: no job has succeeded yet",
@@ -197,15 +205,16 @@ def _explained(
     return replace(refusal, redo=makers[refusal.key])
 
 
-def make_plan(context: Context, folder: Path) -> Plan:
+def make_plan(context: Context, folder: Path, told: Tell = no_matter) -> Plan:
     """Read the manifest and the results, and choose what can be fetched into `folder`."""
     store, layout = context.store, context.layout
     run = load_run(store, context)
     check_meant(context)
     jobs = KnownEntries(KnownJobs(store, layout), *merge_entry(store, layout, run))
     seen = _Seen(run, jobs)
-    for result in finished_results(store, layout, seen.jobs):
+    for etag, result in finished_results(store, layout, seen.jobs):
         seen.add(result)
+        told(etag, result)
     made = seen.made
     if run.naming.on_clash == "replace":
         made = _spooled(still_stored(context.store_of(run.output.bucket), run.output, [*made]))
@@ -283,11 +292,16 @@ class _Seen:
         return Silent(count, first) if self.run.limits.halt_if_silent else NONE_SILENT
 
 
-def finished_results(store: Store, layout: RunLayout, jobs: Iterable[str]) -> Iterator[Result]:
-    """Read the results of jobs, without logs, in any order; those of others may be among them."""
+def finished_results(
+    store: Store, layout: RunLayout, jobs: Iterable[str]
+) -> Iterator[tuple[str, Result]]:
+    """Read the results of jobs, without logs, in any order; those of others may be among them.
+
+    Each comes with its ETag, see `read_versions`.
+    """
     splits = map(layout.result, islice(jobs, SPLIT_EVERY, None, SPLIT_EVERY))
     listing = Listing(layout, list_each(store, layout.results.prefix, splits))
-    return read_listed(store, layout, current_results(store, layout, listing))
+    return read_versions(store, layout, current_results(store, layout, listing))
 
 
 def told_refusals(refusals: Sequence[Refusal]) -> list[str]:

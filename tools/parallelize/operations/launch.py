@@ -207,6 +207,18 @@ def alarm_topic(context: Context) -> str:
 
 def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Facts:
     """Read what the plan needs from AWS; changes nothing."""
+    facts = facts_without_run(context, request, Work(0))
+    enough = facts.workers + request.count
+    with_cost = request.max_cost is not None
+    work, snapshot = read_work(context, queues, enough, with_cost=with_cost)
+    found = replace(facts, work=work, history=_history(context, request, snapshot))
+    if snapshot is None:
+        return found
+    return replace(found, spent_usd=spent_on(snapshot).total, prepared_usd=prepared_usd(snapshot))
+
+
+def facts_without_run(context: Context, request: LaunchRequest, work: Work) -> Facts:
+    """Read what the plan needs from AWS except what there is to do, which is `work`."""
     place = Place(
         account=context.account,
         region=context.region,
@@ -216,16 +228,8 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
         security_groups=request.security_groups,
         ami_owner=context.settings.workers.ami_owner,
     )
-    facts = describe_launch(FactClients.make(context.session), place, Work(0), context.names)
-    enough = facts.workers + request.count
-    with_cost = request.max_cost is not None
-    work, snapshot = read_work(context, queues, enough, with_cost=with_cost)
-    found = replace(
-        facts, work=work, emulated=context.is_free, history=_history(context, request, snapshot)
-    )
-    if snapshot is None:
-        return found
-    return replace(found, spent_usd=spent_on(snapshot).total, prepared_usd=prepared_usd(snapshot))
+    facts = describe_launch(FactClients.make(context.session), place, work, context.names)
+    return replace(facts, emulated=context.is_free)
 
 
 def _history(

@@ -25,7 +25,6 @@ from parallelize.operations import clean, prep
 from parallelize.operations.crew import Judge, launch_missing
 from parallelize.operations.download import SOME_FAILED, fetch
 from parallelize.operations.enqueue import send_jobs
-from parallelize.operations.run import IDLE_SECONDS, LOCAL_INTERVAL_SECONDS
 from parallelize.operations.status import make_reader
 from parallelize.runs.files.fetching import Refusal
 from parallelize.runs.inputs.local_inputs import Found, LocalInput
@@ -35,7 +34,7 @@ from parallelize.runs.jobs.wanted import Asked
 from parallelize.runs.results.silent import NONE_SILENT, Silent, advice, told_silent
 from parallelize.runs.state.attempts import read_records, read_setups, report, setup_lines
 from parallelize.runs.state.status import RunStatus, status_of
-from parallelize.runs.state.watch import watch
+from parallelize.runs.state.watch import LOCAL_INTERVAL_SECONDS, every, watch
 from parallelize.setting_tables import AwsTable, RunTable, Table
 from parallelize.settings import Resolved
 from parallelize_core.errors import (
@@ -186,7 +185,7 @@ def for_one(resolved: Resolved) -> Resolved:
 
 @contextmanager
 def _local_run(resolved: Resolved) -> Iterator[Context]:
-    local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
+    local_cloud.start_for_commands()
     enter_local_cloud()
     with TemporaryDirectory(prefix="parallelize-") as home:
         name = resolved.settings.run.name or ""
@@ -211,9 +210,8 @@ def _work_off(context: Context, asked: Asked) -> RunStatus:
     send_jobs(context)
     reader = make_reader(context)
     launch_missing(context, status_of(reader.snapshot()))
-    return watch(
-        lambda: status_of(reader.snapshot()), lambda _: None, Judge(context), LOCAL_INTERVAL_SECONDS
-    )
+    pause = every(LOCAL_INTERVAL_SECONDS)
+    return watch(lambda: status_of(reader.snapshot()), lambda _: None, Judge(context), pause)
 
 
 def _done(context: Context, key: str, out: Path) -> Done:

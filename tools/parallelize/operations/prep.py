@@ -17,7 +17,7 @@ read and jobs may not, and nowhere else.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -135,11 +135,13 @@ def prepare(
     create_bucket: bool = False,
     asked: Asked | None = None,
     again: Sequence[str] | None = None,
+    before_sending: Callable[[Plan], None] = lambda _: None,
 ) -> Prepared:
     """Do all of `prep` for what is `asked` for; by default that is what the settings say.
 
     What is already there is not sent again. The finished jobs `again` are redone, all of them if it
-    is empty.
+    is empty. If the run is new, and has to execute all its jobs, `before_sending` is called once
+    they are checked.
 
     Raises UsageError, before anything is sent, for anything wrong with inputs or command.
     """
@@ -160,6 +162,8 @@ def prepare(
         adopt(context)
         copied = changed.copy_same(context, draft.run, same)
         plan = plan.without(_unneeded(context, plan, copied, decision.redo))
+        if known is None and plan.new and not copied:
+            before_sending(plan)
         inputs = send_inputs(context, plan)
         stock_bundle.send(context, bundles)
         correct_manifest(store, context.layout, plan, inputs)

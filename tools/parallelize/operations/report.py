@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ from parallelize.report.table import write_table
 from parallelize.runs.files.own_files import REPORT_END
 from parallelize.runs.files.written import Written
 from parallelize.runs.results.merge import read_sizes
-from parallelize.runs.state.history import Finished, read_attempts, read_finished, told_of_each
+from parallelize.runs.state.history import (
+    Finished,
+    Remembered,
+    read_attempts,
+    read_finished,
+    told_of_each,
+)
 from parallelize.runs.state.snapshot import VIEW_SECONDS, Snapshot
 from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
@@ -32,9 +39,17 @@ PROMPT_SECONDS = 5.0
 """Information from EC2 and the price list is not worth a longer wait."""
 
 
-def make(context: Context) -> Report:
-    """Read the whole run, and return the content of its page."""
-    return make_report(read_run(context))
+@dataclass(frozen=True)
+class Seen:
+    """What was read of the run before: a snapshot, and results, which may be other versions."""
+
+    snapshot: Snapshot
+    results: Remembered
+
+
+def make(context: Context, seen: Seen | None = None) -> Report:
+    """Read the whole run, or what was not `seen`, and return the content of its page."""
+    return make_report(read_run(context, seen))
 
 
 def write_files(context: Context, table: Path) -> None:
@@ -44,10 +59,10 @@ def write_files(context: Context, table: Path) -> None:
     place.put(lambda partial: write_table(files, partial))
 
 
-def write_report(context: Context, out: Path | None = None) -> Path:
+def write_report(context: Context, out: Path | None = None, seen: Seen | None = None) -> Path:
     """Write the page to `out`, or into the current folder; return its path."""
     path = out or Path(default_name(context.run))
-    return write_page(make(context), path, context.hint)
+    return write_page(make(context, seen), path, context.hint)
 
 
 def default_name(run: str) -> str:
@@ -69,16 +84,17 @@ def _place(path: Path, elsewhere: str) -> Written:
     return Written(path, "the report", f"choose another place: parallelize report{elsewhere}")
 
 
-def read_run(context: Context) -> Gathered:
+def read_run(context: Context, seen: Seen | None = None) -> Gathered:
     """Read all that a report shows; raise UsageError if the run does not exist."""
-    snapshot = make_reader(context, VIEW_SECONDS).snapshot()
+    snapshot = seen.snapshot if seen else make_reader(context, VIEW_SECONDS).snapshot()
+    known = seen.results.of(snapshot) if seen else {}
     store, layout = context.store, context.layout
     sizes = read_sizes(store, layout, snapshot.run)
     emulated = context.is_free
     return Gathered(
         snapshot=snapshot,
         sizes=sizes,
-        results=_read_results(store, snapshot, sizes),
+        results=known | _read_results(store, snapshot, [k for k in sizes if k not in known]),
         attempts=read_attempts(store, layout),
         machines=known_machines(context),
         on_demand={} if emulated else listed_prices(context, snapshot.heartbeats),
@@ -88,9 +104,9 @@ def read_run(context: Context) -> Gathered:
 
 
 def _read_results(store: Store, snapshot: Snapshot, inputs: Collection[str]) -> dict[str, Finished]:
-    if not snapshot.finished:
+    if not (snapshot.finished and inputs):
         return {}
-    with progress("results", len(snapshot.finished)) as step:
+    with progress("results", min(len(inputs), len(snapshot.finished))) as step:
         return told_of_each(read_finished(store, snapshot, inputs, step))
 
 

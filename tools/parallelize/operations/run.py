@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +20,20 @@ from parallelize.context import Context, check_local, open_context, user_file
 from parallelize.fleet import instances
 from parallelize.local import cloud as local_cloud
 from parallelize.operations import prep
-from parallelize.operations.crew import Judge, billed, launch_missing
-from parallelize.operations.download import SOME_FAILED, check_folder, fetch, told_trouble
+from parallelize.operations.crew import Judge, billed, launch_ahead, launch_missing
+from parallelize.operations.download import (
+    SOME_FAILED,
+    Tell,
+    check_folder,
+    fetch,
+    no_matter,
+    told_trouble,
+)
 from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.local import NOT_AWS
+from parallelize.operations.prep_plan import Plan
 from parallelize.operations.redo import redo_late
-from parallelize.operations.report import default_name, write_report
+from parallelize.operations.report import Seen, default_name, write_report
 from parallelize.operations.status import make_reader, with_flags
 from parallelize.options import Common, Work
 from parallelize.runs.environment import one_liner
@@ -36,21 +44,23 @@ from parallelize.runs.record.ownership import load_run
 from parallelize.runs.results import superseded
 from parallelize.runs.results.merge import all_jobs
 from parallelize.runs.state.ending import end_lines
-from parallelize.runs.state.history import read_finished
+from parallelize.runs.state.history import Remembered, read_finished
 from parallelize.runs.state.snapshot import Snapshot, Snapshots
 from parallelize.runs.state.status import RunState, RunStatus, status_of
 from parallelize.runs.state.view import as_json
-from parallelize.runs.state.watch import FOOTER, INTERVAL_SECONDS, open_view, watch
+from parallelize.runs.state.watch import (
+    FOOTER,
+    LOCAL_INTERVAL_SECONDS,
+    LocalPause,
+    open_view,
+    watch,
+)
 from parallelize.settings import Settings, resolve
 from parallelize.units import plural
 from parallelize_core.errors import NothingToDoError, ParallelizeError, UsageError
 
 OUT = "out"
-LOCAL_INTERVAL_SECONDS = 0.5
 LOCAL_FOOTER = "ctrl-C stops the local workers; the same command continues the run"
-
-IDLE_SECONDS = 30 * 60
-"""How long the local cloud stays up for `logs`, `failures` and `retry` after the last command."""
 
 LATE_ROUNDS = 3
 """How often jobs are redone that began before a change: once, unless there are more of them."""
@@ -59,6 +69,10 @@ GOOD_BYE_SECONDS = 10.0
 """How long local workers get to leave by themselves, so that the closing lines can say so."""
 
 GOOD_BYE_LOOK_SECONDS = 0.1
+
+AHEAD_JOBS = 50_000
+AHEAD_BYTES = 2**30
+"""If there is more to send, workers start when it was sent: they would have to wait for long."""
 
 REPORTED_FILES = 100_000
 """With more files, a report is written only on request: it reads all results once more."""
@@ -74,6 +88,15 @@ class Asked:
     common: Common
     settings: Mapping[str, object]
     again: Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The state of a run, whether all its outputs so far arrived, and results to report."""
+
+    status: RunStatus
+    complete: bool
+    read: Remembered
 
 
 @dataclass(frozen=True)
@@ -149,12 +172,14 @@ def run(
 ) -> Ended:
     """Carry out a run, write the page on it, and write the list of its jobs into `log`."""
     reader = make_reader(context)
-    end, complete = carry_through(context, reader, folder, local=local, again=again)
+    carried = carry_through(context, reader, folder, local=local, again=again)
+    end, complete = carried.status, carried.complete
     machines = _await_shutdown(context, GOOD_BYE_SECONDS if local else 0)
-    page = _write_page(context, end.total)
-    if log and not _write_joblog(context, reader.snapshot(), log):
+    seen = Seen(reader.snapshot(), carried.read)
+    page = _write_page(context, end.total, seen)
+    if log and not _write_joblog(context, seen.snapshot, log):
         complete = False
-    lines = list(end_lines(end, reader.snapshot().failures, machines, context.hint, page))
+    lines = list(end_lines(end, seen.snapshot.failures, machines, context.hint, page))
     return Ended(end, complete, folder, page, lines, context.settings.workers.max_cost)
 
 
@@ -167,11 +192,18 @@ def check_count(context: Context) -> None:
         )  # fmt: skip
 
 
-def open_run(common: Common, flags: Mapping[str, object]) -> Context:
-    """Open the context of a whole run; with --local, start the local cloud if it is not running."""
+def open_run(
+    common: Common,
+    flags: Mapping[str, object],
+    started: Callable[[], object] | None = None,
+) -> Context:
+    """Open the context of a whole run; with --local, start the local cloud if it is not running.
+
+    If its start has begun already, `started` waits for the end of that.
+    """
     if common.local:
         check_local(common)
-        local_cloud.start(daemon_options=("--idle-seconds", str(IDLE_SECONDS)))
+        (started or local_cloud.start_for_commands)()
     context = open_context(common, flags)
     if common.local:
         context.tell(NOT_AWS)
@@ -185,15 +217,14 @@ def carry_through(
     *,
     local: bool,
     again: Sequence[str] | None = None,
-) -> tuple[RunStatus, bool]:
+) -> Carried:
     """Prepare, enqueue, launch, watch and download; do only what is missing.
 
-    Finished jobs named in `again`, all if it is empty, are redone. Returns the state of the run,
-    and whether all its outputs so far are in `folder`.
+    Finished jobs named in `again`, all if it is empty, are redone.
     """
     check_apart(context, folder)
     check_folder(folder)
-    prepared = prep.prepare(context, again=again)
+    prepared = prepare(context, again, local=local)
     with _interruptible(context, local=local):
         end = work_off(context, reader, local=local)
         for _ in range(LATE_ROUNDS):
@@ -201,7 +232,31 @@ def carry_through(
                 break
             end = work_off(context, reader, local=local)
         superseded.sweep(context, load_run(context.store, context))
-        return end, _download(context, folder)
+        read = Remembered()
+        is_reported = context.settings.report.html and end.total <= REPORTED_FILES
+        complete = _download(context, folder, read.add if is_reported else no_matter)
+        return Carried(end, complete, read)
+
+
+def prepare(context: Context, again: Sequence[str] | None, *, local: bool) -> prep.Prepared:
+    """Prepare the run; workers of the local cloud start while the inputs of a new one are sent."""
+    begun = False
+
+    def ahead(plan: Plan) -> None:
+        nonlocal begun
+        is_small = plan.new <= AHEAD_JOBS and plan.bytes <= AHEAD_BYTES
+        if local and is_small and context.settings.workers.fleet == "one-time":
+            begun = True
+            launch_ahead(context, plan.new)
+
+    try:
+        return prep.prepare(context, again=again, before_sending=ahead)
+    except BaseException:
+        if begun:
+            context.tell("stopping the local workers, for which there is nothing to do")
+            ec2 = context.client("ec2")
+            instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.names)])
+        raise
 
 
 def planned(context: Context, folder: Path, again: Sequence[str] | None = None) -> Iterator[str]:
@@ -225,10 +280,10 @@ def work_off(context: Context, reader: Snapshots, *, local: bool) -> RunStatus:
     _enqueue(context)
     relied = launch_missing(context, status)
     is_over = Judge(context, relied=relied)
-    interval = LOCAL_INTERVAL_SECONDS if local else INTERVAL_SECONDS
+    pause = LocalPause() if local else None
     with open_view(LOCAL_FOOTER if local else FOOTER) as view:
         return watch(
-            lambda: with_flags(context, status_of(reader.snapshot())), view, is_over, interval
+            lambda: with_flags(context, status_of(reader.snapshot())), view, is_over, pause
         )
 
 
@@ -239,10 +294,10 @@ def _enqueue(context: Context) -> None:
         context.tell(nothing.what)
 
 
-def _download(context: Context, folder: Path) -> bool:
-    """Fetch the outputs; say whether each of them arrived."""
+def _download(context: Context, folder: Path, read: Tell) -> bool:
+    """Fetch the outputs; say whether each of them arrived. `read` gets each result."""
     try:
-        fetched = fetch(context, folder)
+        fetched = fetch(context, folder, read)
     except NothingToDoError as nothing:
         context.tell(nothing.what)
         return True
@@ -253,7 +308,7 @@ def _download(context: Context, folder: Path) -> bool:
     return not fetched.broken
 
 
-def _write_page(context: Context, total: int) -> Path | None:
+def _write_page(context: Context, total: int, seen: Seen) -> Path | None:
     """Write the page on the run, if it is wanted; if that fails, the run is no worse."""
     if not context.settings.report.html:
         return None
@@ -261,7 +316,7 @@ def _write_page(context: Context, total: int) -> Path | None:
         context.tell(f"a report on this many files takes a while: parallelize report{context.hint}")
         return None
     try:
-        return write_report(context)
+        return write_report(context, seen=seen)
     except (OSError, ParallelizeError) as error:
         context.tell(f"no report: {error}".replace("\n", "\n  "))
         return None

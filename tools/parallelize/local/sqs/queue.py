@@ -27,6 +27,11 @@ MAX_VISIBILITY_TIMEOUT_SECONDS = 12 * 60 * 60
 # The message and the number of its receive: old handles are recognized without stored state.
 RECEIPT_HANDLE = re.compile(r"(?P<id>[0-9a-f-]{36})#(?P<receive>[0-9]+)")
 
+OVER_SECONDS = 5.0
+"""For how long after its last message was deleted nobody need wait long for another."""
+
+OVER_WAIT_SECONDS = 0.2
+
 _INSERT = (
     "insert into messages (queue, id, body, attributes, sent_at, visible_at, receives,"
     " first_received) values (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -70,6 +75,7 @@ class Queue:
         self._index: MessageIndex[Message] = MessageIndex()
         self._waiters: list[asyncio.Future[bool]] = []
         self._alarm: asyncio.TimerHandle | None = None
+        self._over_until = 0.0
         self._load()
 
     def count(self, state: State) -> int:
@@ -144,9 +150,12 @@ class Queue:
         """Return True when there may be a message to receive, False if waiting is over.
 
         That is after `seconds`, and when the queue's last message is deleted: workers that wait
-        then need not wait any longer to find out that their run is over.
+        then need not wait any longer to find out that their run is over. Nor must those that ask
+        soon afterwards because they await what the first of them reports.
         """
         loop = asyncio.get_running_loop()
+        if time.monotonic() < self._over_until and not len(self._index):
+            seconds = min(seconds, OVER_WAIT_SECONDS)
         waiter: asyncio.Future[bool] = loop.create_future()
         self._waiters.append(waiter)
         timer = loop.call_later(seconds, _finish, waiter)
@@ -229,6 +238,7 @@ class Queue:
     def _end_waits_for_nothing(self) -> None:
         """End all waits if the queue has no messages left."""
         if not len(self._index):
+            self._over_until = time.monotonic() + OVER_SECONDS
             waiting, self._waiters = self._waiters, []
             for waiter in waiting:
                 _finish(waiter)

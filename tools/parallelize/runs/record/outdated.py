@@ -16,7 +16,7 @@ from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.results.merge import merge_entry, without_old_merge
 from parallelize.runs.results.results import list_results, read_listed
 from parallelize.units import plural
-from parallelize_core.content_key import content_keys
+from parallelize_core.content_key import content_key, content_keys
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_corrections
 from parallelize_core.result import Result
@@ -95,7 +95,8 @@ def is_outdated(run: Run, entry: Entry, result: Result) -> bool:
     A result that does not say what it was made from counts as outdated if the run was renewed.
     """
     if result.content:
-        return result.content not in content_keys(run, entry)
+        is_this = result.content == content_key(run, entry)
+        return not is_this and result.content not in content_keys(run, entry)
     return run.renewed
 
 

@@ -94,16 +94,23 @@ def read_listed(
     Many come from segments; the others are read one by one. A result that is gone meanwhile is left
     out; one that has changed is read as it was listed, or as it is now. A table is used up.
     """
+    return (result for _, result in read_versions(store, layout, listed))
+
+
+def read_versions(
+    store: Store, layout: RunLayout, listed: Mapping[str, str] | Table
+) -> Iterator[tuple[str, Result]]:
+    """Read results as `read_listed` does, each with its ETag; "" if it may have changed since."""
     missing = listed if isinstance(listed, Table) else listed_table(listed.items())
     for etag, result in _from_segments(store, layout, missing):
         place = layout.result(result.key)
         if missing.get(place) == (etag,):
             missing.remove(place)
-            yield result
+            yield etag, result
     for place, body in get_each(store, missing):
         if body is not None:
             result = decode_result(layout, place, body)
-            yield result.model_copy(update={"log": ""}) if result.log else result
+            yield "", result.model_copy(update={"log": ""}) if result.log else result
 
 
 def _from_segments(store: Store, layout: RunLayout, missing: Table) -> Iterator[tuple[str, Result]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from sys import intern
 
 from parallelize.bulk import get_each
@@ -137,6 +137,27 @@ def finished(result: Result) -> Finished:
 def told_of_each(results: Iterable[Result]) -> dict[str, Finished]:
     """Return the kept parts of results, by input."""
     return {result.key: finished(result) for result in results}
+
+
+@dataclass
+class Remembered:
+    """The kept parts of results that were read before, by input, with their ETags."""
+
+    _results: dict[str, tuple[str, Finished]] = field(default_factory=dict)
+
+    def add(self, etag: str, result: Result) -> None:
+        """Keep what `read_versions` yields; nothing of a version that it does not know."""
+        if etag:
+            self._results[result.key] = etag, finished(result)
+
+    def of(self, snapshot: Snapshot) -> dict[str, Finished]:
+        """Return those whose version is the snapshot's, by input."""
+        listed, result = snapshot.finished, snapshot.layout.result
+        return {
+            key: kept
+            for key, (etag, kept) in self._results.items()
+            if (place := result(key)) in listed and listed[place] == etag
+        }
 
 
 def execution(record: Attempt) -> Execution | None:

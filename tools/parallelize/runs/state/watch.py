@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -19,6 +20,11 @@ INTERVAL_SECONDS = 3.0
 LISTING_SHARE = 4
 """After a look, wait at least this many times as long as it took."""
 
+LOCAL_INTERVAL_SECONDS = 0.5
+LOCAL_LONGEST_SECONDS = 1.0
+LOCAL_LISTING_SHARE = 20
+"""As `LISTING_SHARE`, where looks and workers share the processors, unless the end is near."""
+
 FOOTER = "ctrl-C detaches: the workers go on"
 
 
@@ -29,14 +35,48 @@ class View(Protocol):
         """Show it as it is now."""
 
 
+Pause = Callable[[RunStatus, float], float]
+"""Returns how many seconds to wait after a look, by what it saw and the seconds that it took."""
+
+
+def every(seconds: float) -> Pause:
+    """Return a pause of always this length, or longer if looks take long."""
+    return lambda _, took: max(seconds, LISTING_SHARE * took)
+
+
+@dataclass
+class LocalPause:
+    """The pauses for a run whose workers are on this machine.
+
+    A look takes time from them, so looks are rare while there is much to do; towards the end, at
+    the speed since the last look, they come closer together. Without progress, the speed is
+    unknown: a job may end at any time.
+    """
+
+    _before: RunStatus | None = None
+
+    def __call__(self, status: RunStatus, took: float) -> float:
+        """Return the seconds until the next look."""
+        before, self._before = self._before, status
+        if before is None or not status.alive or status.left >= before.left:
+            return max(LOCAL_INTERVAL_SECONDS, LISTING_SHARE * took)
+        speed = (before.left - status.left) / max(took, status.taken_at - before.taken_at)
+        longest = max(LOCAL_LONGEST_SECONDS, LOCAL_LISTING_SHARE * took)
+        return max(LISTING_SHARE * took, min(longest, status.left / speed / 2))
+
+
 def watch(
     look: Callable[[], RunStatus],
     view: View,
     is_over: Callable[[RunStatus], bool],
-    interval_seconds: float = INTERVAL_SECONDS,
+    pause: Pause | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> RunStatus:
-    """Look at the run repeatedly, show it, and return its status once it `is_over`."""
+    """Look at the run repeatedly, show it, and return its status once it `is_over`.
+
+    Without `pause`, it looks every `INTERVAL_SECONDS`.
+    """
+    pause = pause or every(INTERVAL_SECONDS)
     while True:
         began = time.monotonic()
         status = look()
@@ -44,7 +84,7 @@ def watch(
         if is_over(status):
             return status
         # The listings of a run with a million files take a while, and cost money.
-        sleep(max(interval_seconds, LISTING_SHARE * (time.monotonic() - began)))
+        sleep(pause(status, time.monotonic() - began))
 
 
 def comes_to_rest(status: RunStatus) -> bool:
