@@ -15,7 +15,7 @@ from parallelize.fleet import instances
 from parallelize.lanes import LOCAL_JOB_SECONDS
 from parallelize.operations.crew import LOOKS_ALONE, Judge, billed, launch_missing
 from parallelize.operations.run import carry_through, prepare
-from parallelize.operations.status import make_reader
+from parallelize.operations.status import make_reader, make_rest
 from parallelize.options import Common
 from parallelize.runs.record.ownership import find_run
 from parallelize.runs.state.status import status_of
@@ -101,6 +101,27 @@ def test_nobody_is_launched_for_a_run_that_was_paused_meanwhile(enqueued: Projec
     pause(enqueued.store, enqueued.layout, "tired")
     assert look(enqueued, judge)[-1]
     assert len(billed(enqueued.context)) == 0
+
+
+def rests(project: Project) -> list[bool]:
+    """What a watch makes of the run each time when it looks as often as it needs to be sure."""
+    rest, reader = make_rest(project.context), make_reader(project.context)
+    return [rest(status_of(reader.snapshot())) for _ in range(LOOKS_ALONE)]
+
+
+def test_a_watched_run_that_is_paused_rests_when_its_last_worker_has_left(
+    enqueued: Project,
+) -> None:
+    assert not any(rests(enqueued)), "somebody may launch workers for it"
+    started(enqueued)
+    pause(enqueued.store, enqueued.layout, "tired")
+    assert not any(rests(enqueued)), "they boot, and will read that it is paused"
+    ec2 = enqueued.context.client("ec2")
+    instances.terminate(ec2, [one.id for one in instances.find(ec2, enqueued.context.names)])
+    beat(enqueued, "w-1", WorkerState.DRAINING)
+    assert not any(rests(enqueued))
+    beat(enqueued, "w-1", WorkerState.LEFT)
+    assert rests(enqueued) == [False] * (LOOKS_ALONE - 1) + [True]
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tests.functional.client.conftest import Project
 
+from parallelize_core.pause import pause
+
 PROGRAM = Path(sys.executable).with_name("parallelize")
 
 
@@ -42,3 +44,19 @@ def test_a_watch_ends_when_the_sample_that_was_enqueued_is_done(
     )
     told = " ".join((watching.stdout + watching.stderr).split())
     assert "1 result still missing: parallelize enqueue" in told
+
+
+@pytest.mark.parametrize("words", [(), ("--json",)], ids=["lines", "json"])
+def test_a_watch_of_a_paused_run_without_workers_ends_and_says_what_to_do(
+    project: Project, words: tuple[str, ...]
+) -> None:
+    project.add("a.tif")
+    assert project.call("prep") == 0
+    assert project.call("enqueue") == 0
+    pause(project.store, project.layout, "too much has failed")
+    watching = subprocess.run(
+        [PROGRAM, "status", "--watch", *words], capture_output=True, text=True, check=False
+    )
+    told = " ".join((watching.stdout + watching.stderr).split())
+    assert "the run is paused: too much has failed; parallelize enqueue lets it go on" in told
+    assert watching.returncode == 1, "as of a run command"

@@ -19,17 +19,18 @@ def status(
     watch_: Annotated[
         bool,
         SWITCH,
-        Parameter(name="--watch", help="Update until every file that was enqueued has a result."),
+        Parameter(name="--watch", help="Update until nothing more happens by itself."),
     ] = False,
     json: Json = False,
     common: Common = NOTHING,
-) -> None:
+) -> int:
     """Show how many files are done, running, waiting and failed, and what the workers do.
 
-    With --watch --json, each look is a line of JSON.
+    With --watch --json, each look is a line of JSON. A watch ends when every file that was enqueued
+    has a result, or, with exit code 1, when the run is paused and has no workers.
     """
     from parallelize.context import open_context
-    from parallelize.operations.status import make_look
+    from parallelize.operations.status import make_look, make_rest
     from parallelize.runs.record.ownership import tell_whose
     from parallelize.runs.state.view import as_json, page
 
@@ -38,20 +39,29 @@ def status(
     look = make_look(context)
     limit = context.settings.workers.max_cost
     if watch_:
-        _watch(look, limit, json=json)
-    elif json:
+        return _watch(look, make_rest(context), limit, json=json)
+    if json:
         answer_json(as_json(look(), limit))
     else:
         for line in page(look(), columns()):
             answer(line)
+    return 0
 
 
-def _watch(look: Callable[[], RunStatus], limit: float | None, *, json: bool) -> None:
+def _watch(
+    look: Callable[[], RunStatus],
+    rests: Callable[[RunStatus], bool],
+    limit: float | None,
+    *,
+    json: bool,
+) -> int:
+    from parallelize.operations.download import SOME_FAILED
     from parallelize.runs.state.view import as_json
     from parallelize.runs.state.watch import comes_to_rest, open_view, watch
 
     if json:
-        watch(look, lambda now: answer_json(as_json(now, limit)), comes_to_rest)
-        return
-    with open_view() as view:
-        watch(look, view, comes_to_rest)
+        end = watch(look, lambda now: answer_json(as_json(now, limit)), rests)
+    else:
+        with open_view() as view:
+            end = watch(look, view, rests)
+    return 0 if comes_to_rest(end) else SOME_FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from parallelize.context import Context
@@ -33,6 +34,25 @@ LOOKS_ALONE = 3
 """The run stands still after this many looks in a row without heartbeat or machine."""
 
 
+class Stillness:
+    """Whether a run stands still: at several looks in a row, no worker lives and none will come.
+
+    `at_work` counts the machines that work for the run, or will.
+    """
+
+    def __init__(self, at_work: Callable[[RunStatus], int]) -> None:
+        self._at_work = at_work
+        self._looks_alone = 0
+
+    def __call__(self, status: RunStatus) -> bool:
+        """Take another look."""
+        if status.state is not RunState.IDLE or self._at_work(status):
+            self._looks_alone = 0
+            return False
+        self._looks_alone += 1
+        return self._looks_alone >= LOOKS_ALONE
+
+
 class Judge:
     """Decides when to stop waiting: the end, a pause, or no workers left.
 
@@ -44,23 +64,22 @@ class Judge:
         self._context = context
         self._lanes = LaneStarter(context)
         self._relied = relied
-        self._looks_alone = 0
+        self._still = self._new_stillness()
 
     def __call__(self, status: RunStatus) -> bool:
         """Whether there is nothing left to wait for."""
         if status.finished:
             return True
         self._lanes.look(status)
-        if status.state is not RunState.IDLE or at_work(self._context, status):
-            self._looks_alone = 0
-            return False
-        self._looks_alone += 1
-        return self._looks_alone >= LOOKS_ALONE and not self._launched_others(status)
+        return self._still(status) and not self._launched_others(status)
+
+    def _new_stillness(self) -> Stillness:
+        return Stillness(lambda status: at_work(self._context, status))
 
     def _launched_others(self, status: RunStatus) -> bool:
         if not self._relied or load_run(self._context.store, self._context).paused:
             return False
-        self._relied, self._looks_alone = False, 0
+        self._relied, self._still = False, self._new_stillness()
         self._context.tell("the workers that were there have left")
         launch_missing(self._context, status)
         return True

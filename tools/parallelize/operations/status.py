@@ -16,7 +16,8 @@ from parallelize.queues import RunCounts, count_lanes, find_place, place_tag
 from parallelize.runs.record.ownership import place_elsewhere
 from parallelize.runs.state.snapshot import VIEW_SECONDS, Reader
 from parallelize.runs.state.status import RunStatus, status_of
-from parallelize_core.errors import AccessError, MissingError
+from parallelize.runs.state.watch import comes_to_rest
+from parallelize_core.errors import AccessError, MissingError, ParallelizeError
 from parallelize_core.layout import RunLayout
 
 
@@ -43,6 +44,36 @@ def make_look(context: Context) -> Callable[[], RunStatus]:
         return with_flags(context, now)
 
     return look
+
+
+def make_rest(context: Context) -> Callable[[RunStatus], bool]:
+    """Return a function that says, look by look, whether a watched run has come to rest.
+
+    So has a paused run without workers and machines. A user who may not ask EC2 goes by heartbeats.
+    """
+    stands_still: Callable[[RunStatus], bool] | None = None
+
+    def rests(status: RunStatus) -> bool:
+        nonlocal stands_still
+        if comes_to_rest(status) or not status.paused:
+            stands_still = None
+            return comes_to_rest(status)
+        stands_still = stands_still or _make_stillness(context)
+        return stands_still(status)
+
+    return rests
+
+
+def _make_stillness(context: Context) -> Callable[[RunStatus], bool]:
+    from parallelize.operations.crew import Stillness, at_work  # noqa: PLC0415 - see above
+
+    def count(status: RunStatus) -> int:
+        try:
+            return at_work(context, status)
+        except ParallelizeError:
+            return 0
+
+    return Stillness(count)
 
 
 def with_flags(context: Context, status: RunStatus) -> RunStatus:

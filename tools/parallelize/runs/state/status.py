@@ -162,6 +162,7 @@ class RunStatus:
     merge: Merge = Merge.NONE
     lanes: tuple[LaneStatus, ...] = ()
     unread: Mapping[str, str] = field(default_factory=dict)
+    paused: bool = False
 
     @property
     def left(self) -> int:
@@ -239,6 +240,7 @@ def status_of(snapshot: Snapshot) -> RunStatus:
         merge=snapshot.merge,
         lanes=_lanes(snapshot, workers),
         unread=snapshot.unread,
+        paused=bool(snapshot.run.paused),
     )
 
 

@@ -110,7 +110,8 @@ def open_view(footer: str = FOOTER) -> Iterator[View]:
     with Live(console=console, auto_refresh=False) as live:
 
         def show(status: RunStatus) -> None:
-            ending = [] if comes_to_rest(status) else ["", footer]
+            standing = status.paused and not status.alive
+            ending = [] if standing or comes_to_rest(status) else ["", footer]
             told = printable("\n".join([*page(status, console.width), *ending]))
             live.update(Text(told, no_wrap=True, overflow="crop"), refresh=True)
 
@@ -137,7 +138,11 @@ class LogView:
             self._tell(f"{now} {status.run} {change}")
         if self._clock() >= self._due or self._is_turn(status):
             self._tell(f"{now} {log_line(status)}")
-            if (self._before or status.sample_done) and status.why and not status.alive:
+            if (
+                (self._before or status.sample_done or status.paused)
+                and status.why
+                and not status.alive
+            ):
                 self._tell(f"{now} {status.run} {status.why}")
             self._due = self._clock() + LINE_SECONDS
         self._before = status
