@@ -1,7 +1,10 @@
 """The console blocks of the pages: what a reader types, and what a line of it calls.
 
 The comment above a block says which test types it (`<!-- run: NAME -->`), or why none does
-(`<!-- not run: REASON -->`). `python -m tests.console_blocks` counts them.
+(`<!-- not run: REASON -->`). A measurement or a search is typed as it stands only if
+CONSOLE_BLOCKS=all asks for it (`<!-- run if asked: REASON -->`); in each run of the tests with
+options that leave little to do, if there are any (`<!-- run with OPTIONS: REASON -->`).
+`python -m tests.console_blocks` counts them.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(
-    r"(?:^ *<!-- (run|not run): ([^\n]+) -->\n)?^ *```console\n(.*?)^ *```",
+    r"(?:^ *<!-- (run|run with|run if asked|not run)(?: (-[^:\n]+|\d+))?: ([^\n]+) -->\n)?"
+    r"^ *```console\n(.*?)^ *```",
     re.MULTILINE | re.DOTALL,
 )
 INNER = re.compile(r"\$\((parallelize [^)]*)\)")
@@ -33,14 +37,20 @@ BETWEEN = {"&&", "||", "|", ";", ">", "2>", "<"}
 class Block:
     """One block; `line` is where it begins in its page, from 1.
 
-    `name` is what a test asks for it by, `not_run` is why none does. One of them is empty.
+    `mark` is how it is run: "run", "run with", "run if asked", "not run", or nothing; `said` is the
+    name that a test asks for it by, or why it is not simply run. `options` leave little to do.
     """
 
     page: str
     line: int
     text: str
-    name: str
-    not_run: str
+    mark: str
+    said: str
+    options: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.said if self.mark == "run" else ""
 
     @property
     def id(self) -> str:
@@ -50,6 +60,11 @@ class Block:
         """Return the command lines, each whole, without the prompt."""
         joined = self.text.replace("\\\n", " ")
         return [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
+
+    def in_small(self) -> list[str]:
+        """Return the lines that call programs of the repository, with the options."""
+        lines = (line.partition(" # ")[0] for line in self.typed())
+        return [f"{line.rstrip()} {self.options}" for line in lines if PROGRAM.search(line)]
 
     def printed(self) -> list[str]:
         """Return what the block shows as printed, line by line."""
@@ -104,7 +119,7 @@ def _calls(line: str) -> Iterator[list[str]]:
 
 def program_calls() -> set[ProgramCall]:
     """Return all that the pages, and the docstrings of the tests, show."""
-    shown = [line for block in blocks() for line in block.typed()]
+    shown = [line for block in blocks() for line in (*block.typed(), *block.in_small())]
     for page in (*pages(), *_listed("tests/*.py")):
         text = (ROOT / page).read_text()
         shown += [found.replace("\n", " ") for found in QUOTED.findall(text)]
@@ -143,12 +158,9 @@ def blocks() -> list[Block]:
 
 def blocks_of(page: str, text: str) -> Iterator[Block]:
     for match in BLOCK.finditer(text):
-        mark, said, body = match.groups()
-        line = text.count("\n", 0, match.start(3))
-        yield Block(
-            page, line, textwrap.dedent(body),
-            name=said if mark == "run" else "", not_run=said if mark == "not run" else "",
-        )  # fmt: skip
+        mark, options, said, body = (part or "" for part in match.groups())
+        line = text.count("\n", 0, match.start(4))
+        yield Block(page, line, textwrap.dedent(body), mark, said, options)
 
 
 def named(name: str) -> Block:
@@ -164,16 +176,16 @@ def runs(*names: str) -> pytest.MarkDecorator:
 
 def summary(found: list[Block]) -> Iterator[str]:
     """Tell how many blocks are typed by a test, and why the others are not."""
-    run = sum(bool(block.name) for block in found)
-    only_parsed = sum(bool(block.not_run) and block.parsed for block in found)
+    marks = Counter(block.mark for block in found)
     shown = len({block.page for block in found})
-    yield f"{len(found)} console blocks on {shown} pages: {run} run as typed"
-    yield f"  {only_parsed} more are parsed by the programs that they call"
-    yield f"  {len(found) - run - only_parsed} call others, too: " + " ".join(
-        block.id for block in found if block.not_run and not block.parsed
-    )
-    for reason, count in Counter(b.not_run.partition(";")[0] for b in found if b.not_run).items():
-        yield f"  {count} not run: {reason}"
+    yield f"{len(found)} console blocks on {shown} pages: {marks['run']} run as typed"
+    yield f"  {marks['run with']} run with little to do, and as typed with CONSOLE_BLOCKS=all"
+    yield f"  {marks['run if asked']} run as typed with CONSOLE_BLOCKS=all alone"
+    for mark in ("run with", "run if asked", "not run"):
+        reasons = Counter(b.said.partition(";")[0] for b in found if b.mark == mark)
+        yield from (f"  {count} {mark}: {reason}" for reason, count in reasons.items())
+    never = [block.id for block in found if block.mark == "not run" and not block.parsed]
+    yield f"  {len(never)} call what no test parses either: {' '.join(never)}"
 
 
 if __name__ == "__main__":

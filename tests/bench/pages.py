@@ -23,8 +23,8 @@ from tests.unit.watching.scene import LAYOUT, Scene, failure, result
 
 from parallelize.report.data import Gathered, make_report
 from parallelize.report.page import render
+from parallelize.runs.state.history import told_of_each
 from parallelize_core.heartbeat import WorkerState
-from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
 
 WORKERS = 50
@@ -57,8 +57,8 @@ def gathered(count: int) -> Gathered:
         finished={LAYOUT.result(key): "e" for key in results},
         failures=tuple(one for one in results.values() if one.status == "failed"),
     )
-    entries = [Entry(key=key, size=chance.randrange(10**7), etag="e") for key in results]
-    return Gathered(snapshot, entries, results, (), None, {}, PROVENANCE)
+    sizes = {key: chance.randrange(10**7) for key in results}
+    return Gathered(snapshot, sizes, told_of_each(results.values()), (), None, {}, PROVENANCE)
 
 
 def _results(count: int, chance: random.Random) -> Iterator[Result]:

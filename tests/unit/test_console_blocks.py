@@ -18,22 +18,28 @@ from tests.console_blocks import (
     program_calls,
     summary,
 )
-from tests.e2e import test_dependencies, test_examples, test_pages
+from tests.e2e import (
+    test_dependencies,
+    test_examples,
+    test_measurements,
+    test_pages,
+)
 
 from parallelize import cli
 
 BLOCKS = blocks()
+MODULES = (test_dependencies, test_examples, test_measurements, test_pages)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.id)
 def test_a_block_is_run_or_says_why_not(block: Block) -> None:
-    assert block.name or block.not_run
+    assert block.mark
 
 
 def test_each_block_that_is_run_has_the_one_test_that_types_it() -> None:
     typed = [
         name
-        for module in (test_dependencies, test_examples, test_pages)
+        for module in MODULES
         for test in vars(module).values()
         for mark in getattr(test, "pytestmark", [])
         if mark.name == "runs_blocks"
@@ -72,13 +78,30 @@ $ parallelize prep
    $ VARIABLE=1 python -m tests.bench.tree
    $ python -m tests.bench.warm --files 1 | less
    ```
+
+<!-- run with --files 1: takes long; so the page has its figures -->
+```console
+$ pip install what-it-compares
+$ python -m tests.bench.warm --files \\
+    5000    # a minute
+```
+
+<!-- run if asked: takes long -->
+```console
+$ python -m tests.mutations
+```
 """
-    assert list(summary(list(blocks_of("page.md", text)))) == [
-        "3 console blocks on 1 pages: 1 run as typed",
-        "  1 more are parsed by the programs that they call",
-        "  1 call others, too: page.md:15",
+    found = list(blocks_of("page.md", text))
+    assert list(summary(found)) == [
+        "5 console blocks on 1 pages: 1 run as typed",
+        "  1 run with little to do, and as typed with CONSOLE_BLOCKS=all",
+        "  1 run as typed with CONSOLE_BLOCKS=all alone",
+        "  1 run with: takes long",
+        "  1 run if asked: takes long",
         "  2 not run: needs a moon",
+        "  1 call what no test parses either: page.md:15",
     ]
+    assert found[3].in_small() == ["python -m tests.bench.warm --files      5000 --files 1"]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.id)

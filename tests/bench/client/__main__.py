@@ -25,6 +25,8 @@ from tests.bench.client.transfers import Load, measure_transfers
 from tests.bench.engine.figures import describe_machine
 from tests.bench.small_cloud.process import small_cloud
 
+FEW = 5
+
 CLIENT = str(Path(sys.executable).with_name("parallelize"))
 
 
@@ -37,9 +39,11 @@ class Bench:
     core: int | None
     cloud_core: int | None
     count: int
+    tiny: bool = False
 
-    def transfers(self, load: Load) -> Iterator[Figure]:
+    def transfers(self, count: int, size: int) -> Iterator[Figure]:
         """Files up and down."""
+        load = Load(FEW, min(size, MIB)) if self.tiny else Load(count, size)
         with small_cloud(self.cloud_core) as cloud:
             yield from measure_transfers(cloud, self.clients, load, self.rounds, self.core)
 
@@ -61,10 +65,10 @@ class Bench:
 
 
 ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
-    "small": lambda bench: bench.transfers(Load(bench.count or 2000, 4096)),
-    "many": lambda bench: bench.transfers(Load(bench.count or 20_000, 4096)),
-    "medium": lambda bench: bench.transfers(Load(300, MIB)),
-    "large": lambda bench: bench.transfers(Load(2, 512 * MIB)),
+    "small": lambda bench: bench.transfers(bench.count or 2000, 4096),
+    "many": lambda bench: bench.transfers(bench.count or 20_000, 4096),
+    "medium": lambda bench: bench.transfers(300, MIB),
+    "large": lambda bench: bench.transfers(2, 512 * MIB),
     "queue": Bench.enqueue,
     "reading": Bench.reading,
     "listing": Bench.listing,
@@ -77,7 +81,8 @@ def main() -> None:
     # Clients may use all cores, as s5cmd does.
     core, cloud_core = None, allowed[-1] if len(allowed) > 1 else None
     clients = dict(options.client) if options.client else {"parallelize": CLIENT}
-    bench = Bench(clients, options.rounds, core, cloud_core, options.count)
+    rounds, count = (1, FEW) if options.tiny else (options.rounds, options.count)
+    bench = Bench(clients, rounds, core, cloud_core, count, options.tiny)
     report = Report(describe_machine())
     _say(", ".join(f"{name} {value}" for name, value in report.machine.items()))
     _say(HEAD)
@@ -95,13 +100,15 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=list(ROWS), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=0, help="of files, jobs or results")
+    parser.add_argument("--tiny", action="store_true", help="do as little as possible")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     return parser
 
 
 def _named(text: str) -> tuple[str, str]:
     name, _, program = text.partition("=")
-    return name, program
+    # It is started in another folder.
+    return name, str(Path(program).absolute()) if "/" in program else program
 
 
 def _say(line: str) -> None:

@@ -43,19 +43,20 @@ def main() -> None:
     if options.real:
         machines = options.workers, options.cpus, options.memory * real.GB
         fleet = real.Fleet(*machines, lanes=options.lanes, seconds=options.seconds)
-        real.compare(options.jobs, fleet, options.slots)
+        real.compare(options.jobs or 200, fleet, options.slots)
         return
+    jobs = options.jobs or 1000
     if options.lanes:
-        show_lanes(options.seeds)
+        show_lanes(options.seeds, jobs)
         return
     if options.fleet:
-        show_fleet(options.seeds, options.seconds)
+        show_fleet(options.seeds, options.seconds, jobs)
         return
     say("cpus memory growth seed | best slots killed | killed failed most at once | of the best")
     for machine in MACHINES:
         for growth in GROWTHS:
             for seed in range(1, options.seeds + 1):
-                show(machine, growth, seed)
+                show(machine, growth, seed, jobs)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -64,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--real", action="store_true")
     parser.add_argument("--lanes", action="store_true")
     parser.add_argument("--fleet", action="store_true")
-    parser.add_argument("--jobs", type=int, default=200, help="of the real runs")
+    parser.add_argument("--jobs", type=int, help="200 if they are real, else 1,000")
     parser.add_argument("--workers", type=int, default=1, help="machines of the real runs")
     parser.add_argument("--cpus", type=int, default=16, help="of each of them")
     parser.add_argument("--memory", type=int, default=32, help="of each, in GB before it is scaled")
@@ -74,10 +75,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def show(machine: Machine, growth: float, seed: int) -> None:
+def show(machine: Machine, growth: float, seed: int, jobs: int) -> None:
     """Print a line for one machine and one order of the jobs."""
-    slots, best = best_fixed(machine, growth, seed)
-    learned = with_no_setting(machine, growth, seed)
+    slots, best = best_fixed(machine, growth, seed, jobs)
+    learned = with_no_setting(machine, growth, seed, jobs)
     say(
         f"{machine.cpus:4} {machine.memory // GB:3} GB {growth:6} {seed:4} | "
         f"{slots:10} {best.killed:6} | {learned.killed:6} {learned.failed:6} {learned.most:12} | "
@@ -85,13 +86,13 @@ def show(machine: Machine, growth: float, seed: int) -> None:
     )
 
 
-def show_lanes(seeds: int) -> None:
+def show_lanes(seeds: int, jobs: int) -> None:
     """Print a line for each small machine, with larger ones beside it and without."""
     say("cpus memory seed | alone: killed failed | with the large lane: killed there failed")
     for machine in SMALL:
         for seed in range(1, seeds + 1):
-            alone = with_no_setting(machine, GROWTH, seed)
-            small, large, there = with_large_lane(machine, seed)
+            alone = with_no_setting(machine, GROWTH, seed, jobs)
+            small, large, there = with_large_lane(machine, seed, jobs)
             say(
                 f"{machine.cpus:4} {machine.memory // GB:3} GB {seed:4} | "
                 f"{alone.killed:13} {alone.failed:6} | "
@@ -99,16 +100,16 @@ def show_lanes(seeds: int) -> None:
             )
 
 
-def show_fleet(seeds: int, seconds: float) -> None:
+def show_fleet(seeds: int, seconds: float, jobs: int) -> None:
     """Print a line for each order of the jobs, done by many small machines and a large lane."""
     say("seed | best slots killed | killed in the large lane failed | of the best")
     for seed in range(1, seeds + 1):
         by_slots = {
-            slots: fleet([Worker(fixed(slots)) for _ in range(FLEET)], seed, seconds)[0]
+            slots: fleet([Worker(fixed(slots)) for _ in range(FLEET)], seed, seconds, jobs)[0]
             for slots in range(1, TINY.cpus + 1)
         }
         best = max(by_slots, key=lambda slots: by_slots[slots].rate)
-        learned, moved = fleet([learning(TINY) for _ in range(FLEET)], seed, seconds)
+        learned, moved = fleet([learning(TINY) for _ in range(FLEET)], seed, seconds, jobs)
         say(
             f"{seed:4} | {best:10} {len(by_slots[best].hit):6} | "
             f"{len(learned.hit):6} {moved:17} {learned.failed:6} | "
@@ -116,10 +117,12 @@ def show_fleet(seeds: int, seconds: float) -> None:
         )
 
 
-def fleet(workers: list[Worker], seed: int, seconds: float) -> tuple[Outcome, int]:
+def fleet(
+    workers: list[Worker], seed: int, seconds: float, jobs: int = 1000
+) -> tuple[Outcome, int]:
     """Do the jobs on small machines; return what came of it, and how many went to a large one."""
     moved = list[Work]()
-    works = mapsnap(seed, 1000, GROWTH, seconds)
+    works = mapsnap(seed, jobs, GROWTH, seconds)
     return simulate(TINY, works, workers, moved=moved), len(moved)
 
 
