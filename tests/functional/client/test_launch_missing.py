@@ -242,6 +242,8 @@ def test_ctrl_c_while_inputs_are_sent_ends_the_workers_that_wait(project: Projec
     preparing.run(KeyboardInterrupt)
     assert len(preparing.at_work) == 2
     assert billed(project.context) == []
+    assert prepare(project.context, None, local=True).added == 2, "it goes on"
+    assert len(billed(project.context)) == 2
 
 
 def test_an_input_that_cannot_be_sent_ends_the_workers_that_wait(project: Project) -> None:

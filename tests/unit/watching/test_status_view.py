@@ -9,7 +9,6 @@ from parallelize.console import WIDTH
 from parallelize.runs.state.status import RunState, RunStatus, Worker, status_of, worker_of
 from parallelize.runs.state.view import as_json, changes, log_line, page
 from parallelize.runs.state.watch import (
-    LISTING_SHARE,
     LOCAL_INTERVAL_SECONDS,
     LOCAL_LISTING_SHARE,
     LOCAL_LONGEST_SECONDS,
@@ -239,7 +238,7 @@ def test_pauses_become_short_when_the_end_is_near() -> None:
     assert pause(seen(900, 1.0), 0.01) == LOCAL_LONGEST_SECONDS
     assert pause(seen(100, 9.0), 0.01) == 0.5
     assert pause(seen(50, 9.5), 0.01) == 0.25
-    assert pause(seen(1, 10.0), 0.01) == LISTING_SHARE * 0.01
+    assert pause(seen(1, 10.0), 0.01) == 0.01
 
 
 def test_looks_that_take_long_are_rare_until_the_end_is_near() -> None:

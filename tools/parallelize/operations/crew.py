@@ -159,8 +159,8 @@ def launch_ahead(context: Context, jobs: int) -> None:
     agent = asked.agent.model_copy(update={"run_within_seconds": AHEAD_SECONDS})
     request = replace(asked, agent=agent)
     plan = plan_launch(facts_without_run(context, request, Work(jobs)), request)
-    outcome = start(plan, context)
-    context.tell(f"{plural(len(outcome.started), 'worker')} launched")
+    if started := start(plan, context).started:
+        context.tell(f"{plural(len(started), 'worker')} launched")
 
 
 def launch_missing(context: Context, status: RunStatus) -> bool:

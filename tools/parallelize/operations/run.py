@@ -244,8 +244,9 @@ def prepare(context: Context, again: Sequence[str] | None, *, local: bool) -> pr
 
     def ahead(plan: Plan) -> None:
         nonlocal begun
-        is_small = plan.new <= AHEAD_JOBS and plan.bytes <= AHEAD_BYTES
-        if local and is_small and context.settings.workers.fleet == "one-time":
+        if not local or context.settings.workers.fleet != "one-time":
+            return
+        if plan.new <= AHEAD_JOBS and plan.bytes <= AHEAD_BYTES:
             begun = True
             launch_ahead(context, plan.new)
 

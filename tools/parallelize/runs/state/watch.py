@@ -62,7 +62,8 @@ class LocalPause:
             return max(LOCAL_INTERVAL_SECONDS, LISTING_SHARE * took)
         speed = (before.left - status.left) / max(took, status.taken_at - before.taken_at)
         longest = max(LOCAL_LONGEST_SECONDS, LOCAL_LISTING_SHARE * took)
-        return max(LISTING_SHARE * took, min(longest, status.left / speed / 2))
+        # Each time, half of what is left: the looks near the end are few, however long they take.
+        return max(took, min(longest, status.left / speed / 2))
 
 
 def watch(
