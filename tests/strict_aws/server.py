@@ -117,7 +117,7 @@ class WithVendors(Strict):
                 image = images.register_image(f"{system.title} {architecture}")
                 image.architecture = architecture
                 # In place of what moto says of Amazon's own when it is first asked.
-                names[name][:] = [Parameter(account, name, image.id, "String", *PLAIN)]
+                names[name][:] = [Parameter(account, name, image.id, "String", *PLAIN)]  # type: ignore[abstract]  # moto makes them, too
         return super().services(services)
 
 

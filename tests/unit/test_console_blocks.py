@@ -25,11 +25,6 @@ from tests.e2e import (
     test_measurements,
     test_pages,
 )
-    test_dependencies,
-    test_examples,
-    test_measurements,
-    test_pages,
-)
 
 from parallelize import cli
 
