@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.console_blocks import named, runs
 from tests.e2e.conftest import REPOSITORY, Shell, only_local
 from tests.functional.container.images import (
     Made,
@@ -89,6 +90,20 @@ def test_a_run_check_and_repro_from_a_registry(
     fetched = blobs_fetched(registry)
     own = [path for path in fetched if path.rpartition("/")[2] in str(list(_parts(image)))]
     assert sorted(own) == sorted(set(own))
+
+
+@runs("a run in an image")
+def test_the_image_of_the_page_is_checked_and_run(
+    project: Shell, registry: Registry, image: Made
+) -> None:
+    registry.push(image, "our-lab/measure:1.4")
+    configure(project, f"docker://{registry.host}/our-lab/measure:1.4")
+    (project.folder / "inputs/a.tif").write_text("a picture")
+    block = named("a run in an image")
+    shown = project.type(*block.typed(), PARALLELIZE_LOCAL="true").stderr
+    [line] = (line.partition("sha256:")[0] for line in block.printed())
+    assert line.replace("ghcr.io", registry.host) + image.digest[:11] in " ".join(shown.split())
+    assert (project.folder / "out/said.txt").read_text() == "a picture on blue\n"
 
 
 def _parts(image: Made) -> Iterator[str]:

@@ -8,15 +8,20 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.console_blocks import named, runs
 from tests.e2e.conftest import PROGRAM, STRICT, Shell, administrator, only_local, wait_until
+from tests.functional.container.images import make_certificate, needs_registry, serve_registry
+from tests.functional.container.test_login import HASHED_TOKEN
+from tests.functional.fleet.conftest import SYSTEMS
 from tests.strict_aws.layer import World
 
 from parallelize.bucket import auto_name
+from parallelize.fleet.bundle import PLATFORMS, wheel_folder
 from parallelize.local.cloud import LocalCloud, start, stop
 from parallelize.local.records import REGION
 from parallelize_core.names import Names
@@ -36,6 +41,20 @@ build)
 esac
 """
 """Stands in for Packer, which needs EC2 and ssh: it makes the image ami-1."""
+
+AWS = f"""#!{sys.executable}
+import base64, boto3, sys
+
+service, operation, *words = sys.argv[1:]
+client = boto3.client(service)
+if (service, operation) == ("ecr", "get-login-password"):
+    [given] = client.get_authorization_token()["authorizationData"]
+    print(base64.b64decode(given["authorizationToken"]).decode().partition(":")[2])
+else:
+    names = ("".join(map(str.capitalize, word[2:].split("-"))) for word in words[::2])
+    print(getattr(client, operation.replace("-", "_"))(**dict(zip(names, words[1::2]))))
+"""
+"""Stands in for the AWS CLI, which need not be installed: a call that its own model lets pass."""
 
 WAIT_AND_FAIL = """
 while [ -e {folder}/hold ]; do sleep 0.1; done
@@ -83,8 +102,8 @@ def without_numbers(lines: list[str]) -> str:
 
 
 @runs(
-    "first five minutes", "one line", "slow files", "the dashboard", "the dashboard's figures",
-    "nothing is left",
+    "first five minutes", "one line", "slow files", "a table", "the dashboard",
+    "the dashboard's figures", "nothing is left",
 )  # fmt: skip
 def test_the_first_five_minutes_of_the_readme_work_as_they_stand(newcomer: Shell) -> None:
     activate = newcomer.folder / ".venv" / "bin" / "activate"
@@ -100,6 +119,8 @@ def test_the_first_five_minutes_of_the_readme_work_as_they_stand(newcomer: Shell
     if shutil.which("jq") and shutil.which("curl"):  # tests/install-packages.sh brings jq
         assert json.loads(inside.type(*named("slow files").typed(), **USES_LOCAL).stdout) == []
         open_dashboard(Shell(folder, {**newcomer.environ, **USES_LOCAL, "BROWSER": "true"}))
+    counted = inside.type(*named("a table").typed(), **USES_LOCAL).stdout
+    assert re.search(r"^done +\d", counted, re.MULTILINE), counted
     last = [line.replace("NAME", "demo") for line in named("nothing is left").typed()]
     end = inside.type(*last, **USES_LOCAL)
     assert "left: no machine, no group, no volume" in end.stderr
@@ -201,7 +222,8 @@ def account(tmp_path: Path, environ: dict[str, str]) -> Iterator[Shell]:
     the file `hold` is there, and then fails for the input FILE while `broken` is.
     """
     state = tmp_path / "state"
-    cloud = start(state / "parallelize" / "local", daemon_options=STRICT)
+    layer = ("--layer", "tests.strict_aws.server:WithVendors", *STRICT[2:])
+    cloud = start(state / "parallelize" / "local", daemon_options=layer)
     connect(cloud)
     # What the stack makes is moto's, and objects are the local cloud's.
     for stack in ("parallelize", "lab"):
@@ -210,6 +232,7 @@ def account(tmp_path: Path, environ: dict[str, str]) -> Iterator[Shell]:
     own = cloud.child_environ(environ) | {"AWS_ACCESS_KEY_ID": "administrator"}
     shell = Shell(tmp_path / "project", own | {"XDG_STATE_HOME": str(state)})
     program(shell.folder / "bin" / "packer", PACKER)
+    program(shell.folder / "bin" / "aws", AWS)
     command = COPY.replace("\n", WAIT_AND_FAIL.format(folder=shell.folder), 1)
     project(shell, command, "FILE", *(f"{number}.txt" for number in range(15)))
     yield shell
@@ -283,3 +306,79 @@ def test_images_are_built_listed_and_deleted_as_the_page_says(account: Shell) ->
     *lines, prune = named("images").typed()
     assert account.type(*lines, **path).stdout.count("ami-1\n") == 4
     assert "no image to delete" in account.type(prune, code=3).stderr
+
+
+@pytest.fixture
+def prepared(account: Shell) -> Shell:
+    """The account with its stack and the vendors' images, and stand-ins before all programs.
+
+    A bundle needs no libraries here: no machine unpacks it.
+    """
+    for python in {system.python for system in SYSTEMS.values()}:
+        for architecture in PLATFORMS:
+            cache = account.folder / "cache" / "parallelize"
+            wheel_folder(python, architecture, cache).mkdir(parents=True, exist_ok=True)
+    path = f"{account.folder / 'bin'}:{account.environ['PATH']}"
+    own = {"PATH": path, "XDG_CACHE_HOME": str(account.folder / "cache")}
+    shell = Shell(account.folder, account.environ | own)
+    shell.type("parallelize setup", answers="y\n")
+    return shell
+
+
+@runs("a rehearsal")
+def test_a_rehearsal_is_typed_in_an_account_with_a_stack(prepared: Shell) -> None:
+    for line in named("a rehearsal").typed():
+        shown = prepared.type(line, answers="y\n").stdout
+        assert "good  left" in shown, shown
+
+
+@runs("a registry's login")
+def test_a_registrys_login_is_kept_and_the_workers_may_read_it(prepared: Shell) -> None:
+    keep, allow = named("a registry's login").typed()
+    assert "secret:hub-" in prepared.type(keep).stdout
+    prepared.type(allow, answers="y\n")
+
+
+@needs_registry
+@runs("a login at ECR")
+def test_the_token_that_ecr_hands_out_is_a_login_for_skopeo(prepared: Shell) -> None:
+    [line] = named("a login at ECR").typed()
+    logins = prepared.folder / "auth.json"
+    certificate = make_certificate(prepared.folder, "IP:127.0.0.1")
+    own = {"SSL_CERT_FILE": str(certificate.file), "REGISTRY_AUTH_FILE": str(logins)}
+    place, wanted = prepared.folder / "registry", {"passwords": HASHED_TOKEN}
+    with serve_registry(place, certificate=certificate, **wanted) as registry:
+        prepared.type(line.replace("HOST", registry.host), **own)
+        assert registry.host in logins.read_text()
+
+
+ROW = re.compile(r"^\(dry run\) {1,3}(\w+)", re.MULTILINE)
+"""A row of a plan begins with what it is about; what is further in goes on with the last."""
+
+
+@runs("a plan of a thousand")
+def test_the_plan_of_a_launch_has_the_rows_of_the_page(prepared: Shell) -> None:
+    """But for what addresses and disks cost, which moto does not tell."""
+    for number in range(1000):
+        (prepared.folder / "inputs" / f"more-{number}").touch()
+    prepared.type("parallelize prep && parallelize enqueue", answers="y\n")
+    block = named("a plan of a thousand")
+    shown = prepared.type(*block.typed()).stderr.splitlines()
+    ours, pages = (ROW.findall("\n".join(lines)) for lines in (shown, block.printed()))
+    assert ours == [row for row in pages if row != "plus"]
+    assert shown[-1] == block.printed()[-1]
+
+
+@runs("a fleet with GPUs")
+def test_a_fleet_with_gpus_is_made_as_the_page_says(prepared: Shell) -> None:
+    prepared.type(*named("a fleet with GPUs").typed(), answers="y\n")
+
+
+@runs("a stock image", "the first machine from a stock image")
+def test_a_plain_image_is_launched_as_the_page_says(prepared: Shell) -> None:
+    """No machine boots it here: `tests/image/test_stock.py` does that."""
+    prepare, launch, watch = named("the first machine from a stock image").typed()
+    prepared.type(prepare)
+    assert prepared.type(launch, answers="y\n").stdout
+    look(prepared, shlex.split(watch, comments=True)[1:], lambda _: has(prepared, total=16))
+    prepared.type("parallelize enqueue", *named("a stock image").typed(), answers="y\n")

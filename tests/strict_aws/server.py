@@ -12,6 +12,7 @@ import json
 import os
 import warnings
 from collections.abc import Coroutine, Iterable, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from moto.cloudformation.models import cloudformation_backends
 from moto.core.request import Request
 from moto.ec2.models import ec2_backends
 from moto.iam.models import IAMBackend, ManagedPolicy, Role, User, iam_backends
+from moto.ssm.models import Parameter, ssm_backends
 from tests.strict_aws.call import Call, Reply, decode
 from tests.strict_aws.layer import Layer, World
 from tests.strict_aws.plugin import leave_out_no_values, make_layer
@@ -27,6 +29,7 @@ from werkzeug.test import run_wsgi_app
 from werkzeug.wrappers import Response
 
 from parallelize.bucket import auto_name
+from parallelize.fleet.distributions import AMAZON, DEBIAN, UBUNTU
 from parallelize.fleet.tags import MANAGED
 from parallelize.local import http
 from parallelize.local.facts import ROLE_KEY
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 SCALE = "STRICT_AWS_SCALE"
+
+PLAIN = (None, None, None, datetime(2026, 11, 1, tzinfo=UTC), 1, "text")
+"""What else moto keeps of a parameter."""
 
 USER = "local"
 """The user of IAM's whose key commands have in the local cloud: its id is called as the user."""
@@ -97,6 +103,22 @@ class Strict:
         reply = Reply(response.status, dict(response.headers), body)
         made = self._layer.after(call, reply)
         return response if made is reply else _response(made)
+
+
+class WithVendors(Strict):
+    """The rules, in a region that has the vendors' plain images under the names of theirs."""
+
+    def services(self, services: WSGIApplication) -> WSGIApplication:
+        """Return moto behind the rules, with images that nobody can make there by a request."""
+        account = self.world().account
+        images, names = ec2_backends[account][REGION], ssm_backends[account][REGION]._parameters
+        for system in (DEBIAN, UBUNTU, AMAZON):
+            for architecture, name in system.parameters.items():
+                image = images.register_image(f"{system.title} {architecture}")
+                image.architecture = architecture
+                # In place of what moto says of Amazon's own when it is first asked.
+                names[name][:] = [Parameter(account, name, image.id, "String", *PLAIN)]  # type: ignore[abstract]  # moto makes them, too
+        return super().services(services)
 
 
 class Judged(Strict):

@@ -19,6 +19,7 @@ from tests.console_blocks import (
     summary,
 )
 from tests.e2e import (
+    test_containers,
     test_dependencies,
     test_examples,
     test_measurements,
@@ -28,7 +29,7 @@ from tests.e2e import (
 from parallelize import cli
 
 BLOCKS = blocks()
-MODULES = (test_dependencies, test_examples, test_measurements, test_pages)
+MODULES = (test_containers, test_dependencies, test_examples, test_measurements, test_pages)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.id)
