@@ -132,7 +132,9 @@ def test_what_paused_the_run_is_among_the_failures_that_are_told(
     with at_work(bench.worker(open_store=lambda _: slow)) as [worker]:
         worker.join()
     [told] = hook.posted
-    assert told["reason"] == f"{told['failed']} of 9 files have failed (run.halt is 3)"
+    counted = re.fullmatch(r"(\d) of 9 files have failed \(run.halt is 3\)", told["reason"])
+    # Another may have failed since.
+    assert counted and 3 <= int(counted[1]) <= told["failed"]
 
 
 def test_a_pause_is_told_while_the_last_jobs_still_run(make: MakeBench, hook: Webhook) -> None:
