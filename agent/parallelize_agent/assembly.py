@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -380,9 +380,10 @@ class Assembly:
             self.config.heartbeat_seconds,
         )
 
-    def _open_patient(self, bucket: str) -> AsyncStore:
-        store = self.open_store(bucket)
-        return OutlastingStore(store, self._storage, self.config.recovery_seconds)
+    @cached_property
+    def _open_patient(self) -> Callable[[str], AsyncStore]:
+        outage, pause = self._storage, self.config.recovery_seconds
+        return cache(lambda bucket: OutlastingStore(self.open_store(bucket), outage, pause))
 
     def _end_as_unfit(self, error: ServiceError) -> None:
         self._shutdown.decide(words(error), 0, error, unfit=True)

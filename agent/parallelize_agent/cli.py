@@ -36,7 +36,7 @@ from parallelize_agent.process import tree
 from parallelize_agent.process.cgroup import JobCgroups
 from parallelize_agent.process.job_users import JOB_USER_VARIABLE, job_users
 from parallelize_agent.process.read_only import enter_own_namespaces
-from parallelize_agent.process.short_turns import take_short_turns
+from parallelize_agent.process.short_turns import take_larger_share, take_short_turns
 from parallelize_agent.reporting.cloud_log import CloudLog, without_words_of_commands
 from parallelize_agent.shutdown import ShutdownReason, words
 from parallelize_agent.worker import Worker
@@ -130,6 +130,7 @@ def _run(arguments: argparse.Namespace, at_end: ExitStack) -> ShutdownReason:
         shutdown=config.shutdown, max_runtime_seconds=config.max_runtime_seconds
     )
     tree.adopt_orphans()
+    take_larger_share()
     take_short_turns()
     named = arguments.work_dir or os.environ.get("STATE_DIRECTORY")
     # A folder made too early would outlive every agent that is killed.

@@ -37,7 +37,7 @@ from parallelize_agent.queue.outage import Outage
 from parallelize_agent.queue.receiver import Receiver
 from parallelize_agent.reporting.circuit_breaker import CircuitBreaker
 from parallelize_agent.reporting.fitness import Fitness
-from parallelize_agent.reporting.heartbeat import Counts, HeartbeatWriter, counted
+from parallelize_agent.reporting.heartbeat import Counts, HeartbeatWriter
 from parallelize_agent.reporting.resource_peaks import PeakMeter
 from parallelize_agent.reporting.segments import SegmentWriter
 from parallelize_agent.shutdown import Shutdown, ShutdownReason, words
@@ -275,7 +275,7 @@ class Worker:
     def settled(self, job: Job, decision: Decision) -> None:
         """Record a job that has left the pipeline."""
         outcome = job.ran.outcome if job.ran else None
-        self._counts = counted(self._counts, job.key, outcome, decision)
+        self._counts.add(job.key, outcome, decision)
         if outcome:
             self.knowledge.note(job.received.message.size, outcome)
         self._log.info(

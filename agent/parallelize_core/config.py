@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -141,7 +142,7 @@ class AgentConfig(BaseModel):
     @property
     def layout(self) -> RunLayout:
         """The keys of the run that this worker serves."""
-        return RunLayout(Location(self.bucket, self.prefix), self.run)
+        return _layout(self.bucket, self.prefix, self.run)
 
     def encode(self, indent: int | None = None) -> str:
         """Return the configuration as the JSON that goes into user data; `indent` is for people."""
@@ -170,3 +171,9 @@ class AgentConfig(BaseModel):
             return cls.model_validate({name: found[name] for name in cls.WHOSE if name in found})
         except (ValueError, TypeError, RecursionError):
             return None
+
+
+@lru_cache(maxsize=8)
+def _layout(bucket: str, prefix: str, run: str) -> RunLayout:
+    """Return the same layout each time: what it computes once, each job needs."""
+    return RunLayout(Location(bucket, prefix), run)

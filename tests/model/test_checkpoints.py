@@ -113,7 +113,7 @@ class Attempt:
         self.checkpoints = Checkpoints(store, LAYOUT, who, AtOnce())
         root = folder / who / "0"
         root.parent.mkdir(parents=True, exist_ok=True)
-        self.kept = Kept(RUN, MESSAGE, cast("Lease", self.lease), JobFolder(root, "x"))
+        self.kept = Kept(RUN, MESSAGE, cast("Lease", self.lease), JobFolder(str(root), "x"))
         path = folder / f"{who}.tar"
         path.write_text(who)
         checksum = hashlib.sha256(who.encode()).hexdigest()

@@ -66,6 +66,7 @@ class Execute:
         self._cgroups = cgroups
         self._equipment = equipment
         self._serving = Serving(scratch, cgroups)
+        self._passed_on = passed_on(None)
         self._threads = SlotThreads(slots, take_short_turns)
 
     async def __call__(self, job: Job, staged: Staged) -> Ran | Decision:
@@ -169,7 +170,7 @@ class Execute:
         path = os.pathsep.join(filter(None, (helper, environ.get("PYTHONPATH"))))
         return Command(
             argv=(
-                *isolation.prefix(home.user, home.tmp, container, shared),
+                *isolation.prefix(home.user, home.at.tmp, container, shared),
                 *command_line(run.command, staged.environment),
             ),
             folder=home.scratch,
@@ -182,8 +183,10 @@ class Execute:
         )
 
     def _world(self, folder: JobFolder, container: Container | None, slot: int) -> World | None:
+        if folder.user is None:
+            return None
         hidden = self._equipment.hidden(slot)
-        return isolation.world_of(folder.user, folder.tmp, container, hidden)
+        return isolation.world_of(folder.user, folder.at.tmp, container, hidden)
 
     def _helper(self, staged: Staged, home: JobFolder) -> str:
         """Return the folder with the module for warm commands, at a place where they find it."""
@@ -198,7 +201,8 @@ class Execute:
         cgroup = self._cgroups.create(memory_limit(staged)) if self._cgroups else None
         try:
             command = self._command(staged, job.slots, cgroup)
-            execution = Execution(command, staged.folder.stdout, staged.folder.log)
+            at = staged.folder.at
+            execution = Execution(command, at.stdout, at.log)
             job.attach(execution)
             return execution.run()
         except (OSError, ValueError) as error:
@@ -209,17 +213,18 @@ class Execute:
 
     def _command(self, staged: Staged, slots: tuple[int, ...], cgroup: JobCgroup | None) -> Command:
         folder, run = staged.folder, staged.run
-        shared = Shared((folder.scratch,), (self._environments.folder,))
+        at = folder.at
+        shared = Shared((at.scratch,), (self._environments.folder,))
         container = self._equipment.within(slots[0], staged.container)
-        apart = isolation.prefix(folder.user, folder.tmp, container, shared)
+        apart = isolation.prefix(folder.user, at.tmp, container, shared)
         command = command_line(run.command, staged.environment)
         given = _given(staged)
         words = run.grammar.filled(command, given) if run.template else (*command, *given.arguments)
         return Command(
             argv=(*apart, *words),
-            folder=folder.scratch,
+            folder=at.scratch,
             environ=self._environ(staged, slots),
-            marker=f"PARALLELIZE_SCRATCH={folder.scratch}",
+            marker=f"PARALLELIZE_SCRATCH={at.scratch}",
             timeout_seconds=run.limits.timeout_seconds,
             grace_seconds=run.limits.grace_seconds,
             memory_bytes=memory_limit(staged),
@@ -234,7 +239,7 @@ class Execute:
             "PARALLELIZE_INPUT": next(iter(_arguments(staged)), ""),
             "PARALLELIZE_INPUT_KEY": message.key,
             "PARALLELIZE_ATTEMPT": str(message.attempt),
-            "PARALLELIZE_CHECKPOINT": str(folder.checkpoint),
+            "PARALLELIZE_CHECKPOINT": folder.at.checkpoint,
         }
         if message.files is not None:
             environ["PARALLELIZE_FILES"] = str(folder.listing)
@@ -245,13 +250,13 @@ class Execute:
     def _place(self, staged: Staged, folder: JobFolder, slots: tuple[int, ...]) -> dict[str, str]:
         """Return the variables of a command's surroundings, without those of a job."""
         run = staged.run
-        environ = passed_on(staged.container) | {
-            "HOME": f"{folder.scratch}/{PRIVATE}",
-            "TMPDIR": str(folder.tmp),
+        environ = ({} if staged.container else self._passed_on) | {
+            "HOME": f"{folder.at.scratch}/{PRIVATE}",
+            "TMPDIR": folder.at.tmp,
             "PARALLELIZE_RUN": run.name,
             "PARALLELIZE_SLOT": str(slots[0]),
             "PARALLELIZE_SLOTS": str(self._slots),
-            "PARALLELIZE_SCRATCH": str(folder.scratch),
+            "PARALLELIZE_SCRATCH": folder.at.scratch,
             "PARALLELIZE_ENVIRONMENT": str(staged.environment or ""),
         }
         path = environ.get("PATH", os.defpath)
@@ -269,7 +274,7 @@ class Execute:
             named = _named(staged) if run.template else ()
             unprinted = Unprinted(run.naming.collect, named, folder.inputs)
             return find_outputs(
-                outcome.stdout, folder.scratch, staged.environment, places, unprinted
+                outcome.stdout, folder.at.scratch, staged.environment, places, unprinted
             )
         except OutputError as error:
             return error
@@ -292,20 +297,20 @@ def _arguments(staged: Staged) -> tuple[str, ...]:
     """Return the paths of a job's files; a merge has too many, and gets their list."""
     if staged.received.message.merge:
         return (str(staged.folder.outputs),)
-    return tuple(map(str, staged.folder.inputs))
+    return staged.folder.inputs
 
 
 def _told(staged: Staged) -> dict[str, object]:
     """Return a job in the form that a warm command receives."""
     message, folder = staged.received.message, staged.folder
-    inputs = [str(path) for path in folder.inputs]
+    inputs = [*folder.inputs]
     return {
         "key": message.key,
         "input": inputs[0] if inputs else None,
         "files": inputs,
         "vars": dict(_given(staged).columns),
-        "scratch": str(folder.scratch),
-        "checkpoint": str(folder.checkpoint),
+        "scratch": folder.at.scratch,
+        "checkpoint": folder.at.checkpoint,
         "attempt": message.attempt,
     }
 
@@ -324,11 +329,11 @@ def _snapshot(staged: Staged, outcome: Outcome) -> Snapshot | None:
 
 def _named(staged: Staged) -> tuple[str, ...]:
     """Return the output names that the command's own words may contain."""
-    run, inputs = staged.run, tuple(map(str, staged.folder.inputs))
+    run, inputs = staged.run, staged.folder.inputs
     return tuple(run.grammar.named_besides(run.command, _given(staged), inputs))
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def _write_new(path: str, content: bytes) -> None:
     # Not with pathlib, which takes three times as long.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     with FileIO(descriptor, "wb") as file:

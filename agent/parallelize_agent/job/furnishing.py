@@ -68,7 +68,7 @@ class Furnishing:
                     made.links.append((entry.path, name))
         return made
 
-    def put_into(self, scratch: Path) -> None:
+    def put_into(self, scratch: Path | str) -> None:
         """Create all of it in a scratch folder."""
         root = os.fsencode(scratch)
         for name in self.folders:

@@ -85,5 +85,5 @@ def write_list(folder: JobFolder, outputs: Sequence[ListedOutput]) -> None:
     """Write the list that the command reads: each output with the path of its copy here."""
     with folder.outputs.open("wb") as file:
         for output, path in zip(outputs, folder.inputs, strict=True):
-            line = {"path": str(path), **output.model_dump()}
+            line = {"path": path, **output.model_dump()}
             file.write(_DICT.dump_json(line) + b"\n")

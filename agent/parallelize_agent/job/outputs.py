@@ -98,12 +98,12 @@ class Unprinted:
 
     globs: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
-    given: tuple[Path, ...] = ()
+    given: tuple[Path | str, ...] = ()
 
 
 def find_outputs(
     stdout: Kept,
-    scratch: Path,
+    scratch: Path | str,
     environment: Path | None,
     places: Mapping[str, Path] = MappingProxyType({}),
     unprinted: Unprinted = Unprinted(),
@@ -132,10 +132,10 @@ class _Search:
 
     def __init__(
         self,
-        scratch: Path,
+        scratch: Path | str,
         environment: Path | None,
         places: Mapping[str, Path],
-        given: tuple[Path, ...],
+        given: tuple[Path | str, ...],
     ) -> None:
         self._root = _root(scratch)
         inside = len(os.fsencode(scratch))
@@ -303,7 +303,7 @@ class _Search:
         return quoted(path.removeprefix(self._root + b"/"))
 
 
-def _root(scratch: Path) -> bytes:
+def _root(scratch: Path | str) -> bytes:
     try:
         return located(os.fsencode(scratch))[0]
     except OSError as error:

@@ -173,9 +173,7 @@ class Pipeline:
         self._jobs[job.stage][job] = None
         if job.alone:
             self._alone[job] = None
-        task = asyncio.create_task(self._process(job))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.add(asyncio.create_task(self._process(job)))
 
     async def wait_for_place(self, timeout_seconds: float) -> int:
         """Return how many jobs may be received, once any may be, or the time is up."""
@@ -215,6 +213,8 @@ class Pipeline:
             self._alone.pop(job, None)
             # Otherwise task and job would keep each other alive until the collector runs.
             job.received.lease.work_ended()
+            if job.task:
+                self._tasks.discard(job.task)
             self._look_around()
 
     async def _work(self, job: Job) -> Decision:

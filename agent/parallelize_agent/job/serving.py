@@ -70,7 +70,8 @@ class Serving:
         process = self._warm[slot].process
         request = Request.of(next(self._numbers), **fields)
         limits = replace(command, cgroup=process.command.cgroup)
-        return Turn(process, limits, request, staged.folder.stdout, staged.folder.log)
+        at = staged.folder.at
+        return Turn(process, limits, request, at.stdout, at.log)
 
     def after(self, slot: int, staged: Staged) -> None:
         """Suspend a process, or end it if it has died, or has done or used enough."""

@@ -208,7 +208,7 @@ class StageIn:
             return None, 0  # its slot makes the folder
         await self._in_thread(self.scratch.make, folder)
         # A file that is in two columns is fetched once.
-        wanted = dict(zip(folder.inputs, files, strict=True))
+        wanted = dict(zip(map(Path, folder.inputs), files, strict=True))
         at_once = asyncio.Semaphore(FILES_AT_ONCE)
         tasks = [
             asyncio.create_task(self._file(file, run, path, at_once))
@@ -248,7 +248,7 @@ class StageIn:
                     _check(hashlib.sha256(content).hexdigest(), file, store, key)
                 return content, len(content)
         await self._in_thread(self.scratch.make, folder)
-        return None, await self._fetched(store, key, file, folder.input)
+        return None, await self._fetched(store, key, file, Path(folder.input))
 
     async def _remove(self, folder: JobFolder) -> None:
         await asyncio.shield(self._in_thread(self.scratch.remove, folder))

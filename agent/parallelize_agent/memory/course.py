@@ -53,6 +53,8 @@ class Course:
         """Return which share of the jobs that run at this age has not reached its peak yet."""
         if self._all_settled < ENOUGH:
             return 1.0
+        if age_seconds <= LEAST_SECONDS:
+            return 1.0  # nothing counts as earlier
         age = time_bin(age_seconds)
         left = sum(count for number, count in self._settled.items() if number >= age)
         return min(1.0, left / self._running(age))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from parallelize_agent.memory.course import Course, Courses
 from parallelize_core.heartbeat import MemoryPeaks
@@ -25,8 +25,7 @@ UNMEASURED_BYTES = 64 * 1024**2
 QUANTILE = 0.95
 
 
-@dataclass(frozen=True)
-class Expected:
+class Expected(NamedTuple):
     """One job's memory, in bytes: the mean of the peaks, and its variance."""
 
     mean: float

@@ -44,7 +44,7 @@ class CommandRunner:
         job = self._scratch.reserve(FILE)
         self._scratch.make(job)
         try:
-            job.input.write_text(json.dumps(body), encoding="utf-8")
+            Path(job.input).write_text(json.dumps(body), encoding="utf-8")
             self._scratch.furnish(job, environment)
             self._run(job, words, run, environment)
         finally:

@@ -48,7 +48,7 @@ class Spool:
     must not be taken for a broken machine, or it would be retried without end.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.lost = ""
         """Why part of the stream is missing; empty if none is."""
         self._path = path
@@ -58,7 +58,7 @@ class Spool:
     @property
     def content(self) -> Kept:
         """Everything that was kept."""
-        return bytes(self._start) if self._descriptor is None else self._path
+        return bytes(self._start) if self._descriptor is None else Path(self._path)
 
     def write(self, data: bytes) -> int:
         """Keep as much as the disk takes, and return how much."""
@@ -100,7 +100,7 @@ class Spool:
 class Capture:
     """The first `limit` bytes of a stream and, after a marked gap, its tail."""
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(self, path: Path | str, limit: int) -> None:
         self.dropped = 0
         self._left = limit
         self._tail = Tail()
@@ -141,7 +141,7 @@ class Lines:
     usually left out. Memory is bounded, whatever is printed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self._spool = Spool(path)
         self._rest = b""
         self._before: dict[bytes, None] = {}

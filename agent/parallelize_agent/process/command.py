@@ -8,7 +8,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -54,7 +54,7 @@ class Command:
     """
 
     argv: tuple[str, ...]
-    folder: Path
+    folder: Path | str
     environ: Mapping[str, str]
     marker: str
     timeout_seconds: float | None = None
@@ -100,7 +100,7 @@ class Execution:
     `stdout` and `log` are the files for output too large for memory; see Outcome.
     """
 
-    def __init__(self, command: Command, stdout: Path, log: Path) -> None:
+    def __init__(self, command: Command, stdout: Path | str, log: Path | str) -> None:
         self._command = command
         self._stdout_path = stdout
         self._log_path = log
@@ -200,17 +200,18 @@ class Watch:
             if ending := self._ending(child, ready):
                 return ending
 
-    def _wait_and_drain(self, seconds: float | None) -> set[int]:
+    def _wait_and_drain(self, seconds: float | None) -> Collection[int]:
         """Wait for an event, drain the pipes, and return the events."""
         events = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
-        ready = {descriptor for descriptor, _ in events}
+        ready = dict(events)
         for descriptor in [stream for stream in self._streams if stream in ready]:
-            if not self._read(descriptor):
+            # Without POLLIN, a pipe has nothing left, and nobody who could write to it.
+            if not (ready[descriptor] & select.POLLIN and self._read(descriptor)):
                 self._poll.unregister(descriptor)
                 del self._streams[descriptor]
-        return ready
+        return ready.keys()
 
-    def _ending(self, child: Child, ready: set[int]) -> Ending | None:
+    def _ending(self, child: Child, ready: Collection[int]) -> Ending | None:
         limit = self._limit_seconds
         if child.pidfd in ready:
             return Ending.EXITED

@@ -47,12 +47,12 @@ class Container:
 class Shared:
     """The parts of the agent's folder that a command in an image sees, at their own paths."""
 
-    writable: tuple[Path, ...]
+    writable: tuple[Path | str, ...]
     read_only: tuple[Path, ...] = ()
 
 
 def world_of(
-    user: JobUser | None, tmp: Path, container: Container | None, hidden: Sequence[Path] = ()
+    user: JobUser | None, tmp: Path | str, container: Container | None, hidden: Sequence[Path] = ()
 ) -> World | None:
     """Return the world in which a command is started; None if it is the agent's own.
 
@@ -64,7 +64,7 @@ def world_of(
 
 
 def prefix(
-    user: JobUser | None, tmp: Path, container: Container | None, shared: Shared
+    user: JobUser | None, tmp: Path | str, container: Container | None, shared: Shared
 ) -> tuple[str, ...]:
     """Return the words before a command that run it in a container, if there is one.
 
@@ -130,7 +130,7 @@ def take_back(folder: Path, user: JobUser | None) -> None:
         _take(folder)
 
 
-def remove(folder: Path) -> None:
+def remove(folder: Path | str) -> None:
     """Remove `folder`, whatever a job has made of it: any mode, any depth, any owner.
 
     Call this, like `take_back`, when no process of the user is left. Raises OSError, with rm's
@@ -161,7 +161,7 @@ def _remove_tree(name: str, parent: int | None) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
-def _remove_by_force(folder: Path) -> None:
+def _remove_by_force(folder: Path | str) -> None:
     with suppress(OSError):  # another user's files may be in our folders, and can be removed
         _take(folder)
     done = subprocess.run(
@@ -174,7 +174,7 @@ def _remove_by_force(folder: Path) -> None:
         raise PermissionError(errno.EPERM, done.stderr.strip()[-300:], str(folder))
 
 
-def _take(folder: Path) -> None:
+def _take(folder: Path | str) -> None:
     # From the top down, because only its owner may open a folder of any mode; and with one open
     # folder at a time, because a hostile job can nest them deeper than any limit on descriptors.
     _own(str(folder), None)

@@ -22,7 +22,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 _CLONE_FS = 0x200
@@ -52,15 +52,12 @@ class ReadOnlyFolder:
         self._lock = threading.Lock()
         self._is_mounted: bool | None = None
 
-    @contextmanager
-    def enforced(self) -> Iterator[None]:
+    def enforced(self) -> AbstractContextManager[None]:
         """Keep commands that this thread starts during the block from writing to the folder."""
-        if not self._mount():
-            _respect_modes()
-            yield
-            return
-        with _commands_place.entered():
-            yield
+        if self._mount():
+            return _commands_place.entered()
+        _respect_modes()
+        return nullcontext()
 
     def namespace(self) -> int | None:
         """Return a descriptor of the mount namespace in which commands cannot write to the folder.

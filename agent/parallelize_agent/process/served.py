@@ -17,6 +17,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -206,8 +207,8 @@ class Turn(Execution):
         process: ServedProcess,
         command: Command,
         request: Request,
-        stdout: Path,
-        log: Path,
+        stdout: Path | str,
+        log: Path | str,
     ) -> None:
         super().__init__(command, stdout, log)
         self._process = process
@@ -299,7 +300,7 @@ class _TurnWatch(Watch):
         self._take_stdout(data)
         return len(data)
 
-    def _ending(self, child: Child, ready: set[int]) -> Ending | None:
+    def _ending(self, child: Child, ready: Collection[int]) -> Ending | None:
         if self._answer:
             return (
                 Ending.ANSWERED if self._answer.job == self._request.number else Ending.UNANSWERED

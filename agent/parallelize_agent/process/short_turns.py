@@ -1,4 +1,4 @@
-"""Short time slices for the agent's own threads, among the many commands that compute.
+"""Processor time for the agent's own threads, among the many commands that compute.
 
 A thread that asks for short time slices gets the next one sooner, and no more CPU time in all.
 Otherwise, with a command in each of 64 slots of one processor, a lease would be renewed a tenth of
@@ -12,6 +12,8 @@ import ctypes
 import os
 import platform
 import struct
+from contextlib import suppress
+from pathlib import Path
 
 TURN_NS = 100_000
 """The shortest that Linux gives: https://man7.org/linux/man-pages/man2/sched_setattr.2.html"""
@@ -20,6 +22,12 @@ _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 """The numbers of a call that the C library supports only since 2.41."""
 
 _RESET_ON_FORK = 1
+
+_SESSIONS_SHARE = Path("/proc/self/autogroup")
+"""https://man7.org/linux/man-pages/man7/sched.7.html, "The autogroup feature"."""
+
+SESSION_NICE = -10
+"""Some ten times the share of a session with the usual 0, as `cgroup.AGENT_CPU_WEIGHT` gives."""
 
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 """Size, policy, flags, nice, priority, runtime, deadline, period: `struct sched_attr`."""
@@ -36,3 +44,15 @@ def take_short_turns() -> None:
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     wanted = _ATTRIBUTES.pack(_ATTRIBUTES.size, 0, _RESET_ON_FORK, nice, 0, TURN_NS, 0, 0)
     ctypes.CDLL(None).syscall(number, 0, wanted, 0)
+
+
+def take_larger_share() -> None:
+    """Give this session ten times the share of a command's, if it is the agent's own.
+
+    Where the kernel divides processors by session (autogroup), each command has as large a share as
+    the agent with all of its threads. Changing that takes CAP_SYS_NICE. In cgroups it changes
+    nothing: they have shares of their own.
+    """
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):
+            _SESSIONS_SHARE.write_text(str(SESSION_NICE), encoding="ascii")

@@ -127,7 +127,11 @@ def adopt_orphans() -> None:
 
 
 def spawn(
-    argv: tuple[str, ...], folder: Path, environ: Mapping[str, str], *, with_stdin: bool = False
+    argv: tuple[str, ...],
+    folder: Path | str,
+    environ: Mapping[str, str],
+    *,
+    with_stdin: bool = False,
 ) -> Child:
     """Start a command with its output in pipes; raises OSError if it cannot be started."""
     # No preexec_fn: it would make Python fork, which takes long in a large process.

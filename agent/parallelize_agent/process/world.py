@@ -61,7 +61,7 @@ class World:
     mounts: tuple[tuple[str, str], ...] | None = None
 
     @classmethod
-    def of_job(cls, user: JobUser, tmp: Path, hidden: Sequence[Path] = ()) -> World:
+    def of_job(cls, user: JobUser, tmp: Path | str, hidden: Sequence[Path] = ()) -> World:
         """Return the world of a job whose temporary files go to `tmp`.
 
         /dev/null covers the device nodes that it may not open (`hidden`).
@@ -91,7 +91,7 @@ class Start:
     """
 
     argv: tuple[str, ...]
-    folder: Path
+    folder: Path | str
     environ: Mapping[str, str]
     world: World
     entries: tuple[tuple[str, str], ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import operator
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -105,7 +105,7 @@ class HeartbeatWriter:
         return True
 
 
-@dataclass(frozen=True)
+@dataclass
 class Counts:
     """Jobs by outcome.
 
@@ -119,23 +119,17 @@ class Counts:
     busy_seconds: float = 0.0
     last_failure: str = ""
 
-
-def counted(counts: Counts, key: str, outcome: Outcome | None, decision: Decision) -> Counts:
-    """Return the counts with one more job, whose command ended with `outcome` if it began."""
-    busy = round(counts.busy_seconds + (outcome.usage.seconds if outcome else 0.0), 3)
-    match decision.kind:
-        case DecisionKind.SUCCEEDED:
-            return replace(counts, busy_seconds=busy, done=counts.done + 1)
-        case DecisionKind.FAILED if decision.charged or decision.final:
-            return replace(
-                counts,
-                busy_seconds=busy,
-                failed=counts.failed + decision.final,
-                last_failure=f"{key}: {decision.message}",
-            )
-        case DecisionKind.FAILED:
-            return replace(counts, busy_seconds=busy, handed_back=counts.handed_back + 1)
-        case DecisionKind.LOST:
-            return replace(counts, busy_seconds=busy, lost=counts.lost + 1)
-        case _:
-            return replace(counts, busy_seconds=busy)
+    def add(self, key: str, outcome: Outcome | None, decision: Decision) -> None:
+        """Count one more job, whose command ended with `outcome` if it began."""
+        if outcome:
+            self.busy_seconds = round(self.busy_seconds + outcome.usage.seconds, 3)
+        match decision.kind:
+            case DecisionKind.SUCCEEDED:
+                self.done += 1
+            case DecisionKind.FAILED if decision.charged or decision.final:
+                self.failed += decision.final
+                self.last_failure = f"{key}: {decision.message}"
+            case DecisionKind.FAILED:
+                self.handed_back += 1
+            case DecisionKind.LOST:
+                self.lost += 1

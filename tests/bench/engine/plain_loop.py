@@ -31,6 +31,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from parallelize_agent.process.short_turns import take_larger_share
+
 BATCH = 10
 SECONDS_TO_BATCH = 0.1
 STATUS = re.compile(rb"HTTP/1.1 (\d+)")
@@ -285,6 +287,8 @@ async def serve(config: dict[str, Any], folder: Path) -> None:
 
 def main() -> None:
     options = make_parser().parse_args()
+    # As the agent does: a program that waits for the processor needs more of it.
+    take_larger_share()
     options.work_dir.mkdir(parents=True, exist_ok=True)
     asyncio.run(serve(json.loads(options.config.read_bytes()), options.work_dir))
 

@@ -150,6 +150,8 @@ def worker(run: BenchRun, program: Program, config: str, core: int | None) -> It
             process = subprocess.Popen(
                 command, cwd=ROOT, stdout=log, stderr=log,
                 env=inherited() | run.cloud.environ | {"HOME": name},
+                # As systemd does: the kernel may divide a processor by session.
+                start_new_session=True,
             )  # fmt: skip
         try:
             yield Worker(run, process, core, started_at, folder / "log")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -100,7 +99,7 @@ class Held:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def stage_in(self, received: Received, others: int) -> Staged:
-        return Staged(received, RUN, None, JobFolder(Path("/nowhere"), "x"), b"")
+        return Staged(received, RUN, None, JobFolder("/nowhere", "x"), b"")
 
     async def execute(self, job: Job, staged: Staged) -> Ran | Decision:
         self.running.set()

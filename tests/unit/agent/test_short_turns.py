@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,14 @@ from threading import Thread
 import pytest
 
 from parallelize_agent.process import tree
-from parallelize_agent.process.short_turns import _ATTRIBUTES, TURN_NS, take_short_turns
+from parallelize_agent.process.short_turns import (
+    _ATTRIBUTES,
+    SESSION_NICE,
+    TURN_NS,
+    take_short_turns,
+)
+
+CAP_SYS_NICE = 23
 
 SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}.get(platform.machine())
 
@@ -89,3 +97,44 @@ def test_what_it_starts_has_turns_of_the_usual_length() -> None:
     told: list[int] = []
     in_thread(look)
     assert told == [usual, usual]
+
+
+SHARES = """
+import os, subprocess, sys
+from pathlib import Path
+from parallelize_agent.process.short_turns import take_larger_share
+tell = "print(open('/proc/self/autogroup').read().split()[-1], end=' ', flush=True)"
+take_larger_share()
+exec(tell)
+subprocess.run([sys.executable, "-c", tell], start_new_session=True, check=True)
+"""
+"""Tells the share of the agent's session, and that of a command's."""
+
+
+def shares(*, own_session: bool) -> list[str]:
+    words = (sys.executable, "-c", SHARES)
+    return subprocess.run(
+        words, start_new_session=own_session, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+def may_change_shares() -> bool:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return bool(int(status.partition("CapEff:")[2].split()[0], 16) >> CAP_SYS_NICE & 1)
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/autogroup").exists() or not may_change_shares(),
+    reason="the kernel does not divide processors by session, or nobody here may change shares",
+)
+def test_the_agents_session_has_a_larger_share_than_those_of_commands() -> None:
+    assert shares(own_session=True) == [str(SESSION_NICE), "0"]
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/autogroup").exists(),
+    reason="the kernel does not divide processors by session",
+)
+def test_the_share_of_a_session_of_others_stays_what_it_is() -> None:
+    before = Path("/proc/self/autogroup").read_text(encoding="ascii").split()[-1]
+    assert shares(own_session=False) == [before, "0"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parallelize_agent.job import fault
 from parallelize_agent.job.job import FINISHED, LOST, PARKED, SUCCEEDED, Decision
-from parallelize_agent.reporting.heartbeat import Counts, counted
+from parallelize_agent.reporting.heartbeat import Counts
 from parallelize_core.result import Cause
 
 CRASH = fault.open_to_doubt("exit 1")
@@ -15,7 +15,7 @@ NOTICE = fault.interrupted("spot")
 def count(*decisions: Decision) -> Counts:
     counts = Counts()
     for decision in decisions:
-        counts = counted(counts, "k", None, decision)
+        counts.add("k", None, decision)
     return counts
 
 
