@@ -356,3 +356,11 @@ def test_parameters_that_are_none_are_refused(account, parallelize):
 def test_outputs_are_json_for_other_tools(deployed, parallelize):
     _, out, _ = parallelize("setup", "--outputs", "--json")
     assert isinstance(json.loads(out), dict)
+
+
+def test_an_unchanged_stack_is_left_alone_and_a_dry_run_says_so(account, parallelize):
+    assert parallelize("setup", "--yes")[0] == 0
+    code, _, err = parallelize("setup", "--dry-run")
+    assert code == 0, err
+    assert err.splitlines()[-1].endswith("nothing was changed")
+    assert "would" not in err

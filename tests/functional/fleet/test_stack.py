@@ -240,3 +240,39 @@ def test_every_state_that_cloudformation_knows_has_a_standing():
         "UPDATE_ROLLBACK_FAILED", "IMPORT_ROLLBACK_FAILED",
     }  # fmt: skip
     assert standing(None) is Standing.ABSENT
+
+
+NOTHING_NEW = [
+    "The submitted information didn't contain changes. Submit different information.",
+    "No updates are to be performed.",
+]
+
+
+@pytest.mark.parametrize("reason", NOTHING_NEW)
+def test_a_change_set_that_fails_for_want_of_changes_has_none_and_is_deleted(stack, reason):
+    stack, aws = stack
+    aws.is_in("UPDATE_COMPLETE").plans("UPDATE")
+    answer = {"Status": "FAILED", "StatusReason": reason, "ExecutionStatus": "UNAVAILABLE"}
+    aws.stub.add_response("describe_change_set", answer)
+    aws.calls("delete_change_set", ChangeSetName=ANY)
+    with stack.change_set(TEMPLATE, {}, {}) as changes:
+        assert changes.lines == ()
+
+
+@pytest.mark.parametrize("reason", NOTHING_NEW)
+def test_a_change_set_that_is_refused_for_want_of_changes_has_none(stack, reason):
+    stack, aws = stack
+    aws.is_in("UPDATE_COMPLETE")
+    aws.stub.add_response("get_template_summary", {"Parameters": []})
+    aws.stub.add_client_error("create_change_set", "ValidationError", reason, 400)
+    with stack.change_set(TEMPLATE, {}, {}) as changes:
+        assert changes.lines == ()
+
+
+def test_a_change_set_that_is_refused_for_another_reason_is_an_error(stack):
+    stack, aws = stack
+    aws.is_in("UPDATE_COMPLETE")
+    aws.stub.add_response("get_template_summary", {"Parameters": []})
+    aws.stub.add_client_error("create_change_set", "ValidationError", "Template error", 400)
+    with pytest.raises(ServiceError), stack.change_set(TEMPLATE, {}, {}):
+        pass

@@ -32,7 +32,11 @@ CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 """The policies have names, so that people can be given them."""
 
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
-"""CloudFormation treats a change set without changes as a failure, and says so only in words."""
+"""CloudFormation treats a change set without changes as a failure, and says so only in words.
+
+AWS makes one that fails, for the first reason or, sometimes, the second; moto refuses to make it.
+https://github.com/ansible-collections/amazon.aws/pull/507
+"""
 
 EMPTY = "REVIEW_IN_PROGRESS"
 """The status of a stack that only has plans."""
@@ -101,16 +105,9 @@ class Stack:
         """
         plan = _Plan(f"parallelize-{uuid.uuid4().hex}", self._describe())
         values = _values(parameters, self._known(template), plan.parameters)
-        with translated(SERVICE):
-            self.client.create_change_set(
-                StackName=self.name,
-                ChangeSetName=plan.name,
-                ChangeSetType="CREATE" if plan.is_new else "UPDATE",
-                TemplateBody=template,
-                Parameters=values,
-                Capabilities=CAPABILITIES,  # type: ignore[arg-type]
-                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
-            )
+        if not self._create(plan, template, values, tags):
+            yield Changes((), lambda _: None)
+            return
         carried_out = False
 
         def execute(tell: Tell) -> None:
@@ -123,6 +120,27 @@ class Stack:
         finally:
             if not carried_out:
                 self._forget(plan)
+
+    def _create(
+        self, plan: _Plan, template: str, values: list[Any], tags: Mapping[str, str]
+    ) -> bool:
+        """Have the plan made; return False if it was refused because nothing would change."""
+        try:
+            with translated(SERVICE):
+                self.client.create_change_set(
+                    StackName=self.name,
+                    ChangeSetName=plan.name,
+                    ChangeSetType="CREATE" if plan.is_new else "UPDATE",
+                    TemplateBody=template,
+                    Parameters=values,
+                    Capabilities=CAPABILITIES,  # type: ignore[arg-type]
+                    Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+                )
+        except ParallelizeError as error:
+            if _is_without_changes(response_of(error).get("Error", {}).get("Message", "")):
+                return False
+            raise
+        return True
 
     def delete(self, tell: Tell) -> None:
         """Delete the stack, or wait for its deletion to finish; what it retains stays."""
@@ -165,7 +183,7 @@ class Stack:
         found = self._finished_change_set(name)
         if found["Status"] == "FAILED":
             reason = found.get("StatusReason", "")
-            if any(words in reason for words in NO_CHANGES):
+            if _is_without_changes(reason):
                 return ()
             raise ServiceError("CloudFormation cannot plan the stack", reason)
         return tuple(_line(change["ResourceChange"]) for change in self._changes(name, found))
@@ -267,6 +285,10 @@ class _Operation:
     asked: float
     change_set: str | None = None
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+def _is_without_changes(reason: str) -> bool:
+    return any(words in reason for words in NO_CHANGES)
 
 
 def _values(given: Mapping[str, str], known: set[str], kept: set[str]) -> list[Any]:
