@@ -134,7 +134,8 @@ def test_what_paused_the_run_is_among_the_failures_that_are_told(
     [told] = hook.posted
     counted = re.fullmatch(r"(\d) of 9 files have failed \(run.halt is 3\)", told["reason"])
     # Another may have failed since.
-    assert counted and 3 <= int(counted[1]) <= told["failed"]
+    assert counted
+    assert 3 <= int(counted[1]) <= told["failed"]
 
 
 def test_a_pause_is_told_while_the_last_jobs_still_run(make: MakeBench, hook: Webhook) -> None:
