@@ -70,7 +70,7 @@ COMMANDS = (
     Command("enqueue", "enqueue:enqueue", WORK, "Put the jobs on the queue."),
     Command("estimate", "estimate:estimate", WORK, "Run a sample, forecast time and cost."),
     Command("download", "download:download", WORK, "Fetch the outputs into a folder."),
-    Command("runs", "runs:runs", WATCHING, "List the runs of the bucket."),
+    Command("runs", "runs:runs", WATCHING, "List the runs in the bucket."),
     Command("status", "status:status", WATCHING, "Show how the run is doing."),
     Command("failures", "failures:failures", WATCHING, "List the files that failed, and why."),
     Command("logs", "logs:logs", WATCHING, "Show every attempt at a file."),
@@ -106,7 +106,9 @@ def overview() -> str:
     lines = ["Usage: parallelize COMMAND [OPTIONS]", "", WHAT_IT_IS]
     for group, commands in groupby(COMMANDS, lambda command: command.group):
         lines += ["", f"{group}:", *(f"  {c.name:<10} {c.help}" for c in commands)]
-    return "\n".join([*lines, "", "parallelize COMMAND --help explains one; --version, --help."])
+    return "\n".join(
+        [*lines, "", "parallelize COMMAND --help explains a command; --version, --help."]
+    )
 
 
 def make_app() -> App:

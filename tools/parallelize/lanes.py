@@ -53,7 +53,7 @@ def of_lane(resolved: Resolved, lane: Lane, *, flagged: bool = True) -> Resolved
     table = table_of(workers, lane)
     if table is None:
         raise UsageError(
-            f"the run has no lane {lane}", None, f"[workers.{lane}] in parallelize.toml makes one"
+            f"the run has no lane {lane}", None, f"add [workers.{lane}] to parallelize.toml"
         )
     given: dict[str, object] = {"workers.count": table.count, "workers.max_price": table.max_price,
              "workers.on_demand": 0}  # fmt: skip

@@ -20,8 +20,8 @@ SWITCH = Parameter(negative="", show_default=False)
 """A flag that is off by default."""
 
 Json = Annotated[bool, SWITCH, Parameter(help="Print one JSON document on stdout.")]
-DryRun = Annotated[bool, SWITCH, Parameter(help="Print what would be done, and do nothing.")]
-Yes = Annotated[bool, SWITCH, Parameter(name=["--yes", "-y"], help="Do not ask.")]
+DryRun = Annotated[bool, SWITCH, Parameter(help="Print what would be done, but change nothing.")]
+Yes = Annotated[bool, SWITCH, Parameter(name=["--yes", "-y"], help="Do not ask for confirmation.")]
 LaneName = Annotated[
     Literal["main", "large", "steady"],
     Parameter(name="--lane", help="Which lane's workers: main, large or steady."),
@@ -231,19 +231,19 @@ class Rehearsal:
     """Which part of AWS to try for real, and where to record it."""
 
     live: Annotated[
-        bool, SWITCH, Parameter(help="Try real AWS calls; at most $0.001. Asks first.")
+        bool, SWITCH, Parameter(help="Try real AWS calls, after asking; costs at most $0.001.")
     ] = False
     machine: Annotated[
-        bool, SWITCH, Parameter(help="With --live: one small machine's life; at most $0.01.")
+        bool, SWITCH, Parameter(help="With --live: run one small machine instead; at most $0.01.")
     ] = False
     transcript: Annotated[
-        Path | None, Parameter(help="With --live: the file that records its calls.")
+        Path | None, Parameter(help="With --live: write a record of the calls to this new file.")
     ] = None
 
     def check(self) -> None:
         """Raise UsageError for flags that mean nothing without --live."""
         if (self.machine or self.transcript) and not self.live:
-            raise UsageError("--machine and --transcript go with --live")
+            raise UsageError("--machine and --transcript need --live")
 
 
 NO_REHEARSAL = Rehearsal()
@@ -256,10 +256,12 @@ class Finished:
 
     changed: Annotated[
         Literal["redo", "keep", "fail"] | None,
-        Parameter(help="What to do with finished files that have changed [default: run.changed]"),
+        Parameter(
+            help="What to do with finished files that are out of date [default: run.changed]"
+        ),
     ] = None
     no_reuse: Annotated[
-        bool, SWITCH, Parameter(help="Copy no outputs of other runs; execute the command.")
+        bool, SWITCH, Parameter(help="Run the command even if another run has the same outputs.")
     ] = False
 
     def flags(self) -> dict[str, object]:

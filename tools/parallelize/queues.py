@@ -117,8 +117,8 @@ class OthersQueueError(UsageError):
 def others_queue(run: str, place: str) -> OthersQueueError:
     """Return the error for a name that a run in another place has."""
     return OthersQueueError(
-        f"another run of this account is called {run}: it lies in s3://{escape(place)}",
-        "queues and machines are found by the run's name, so this run would use theirs",
+        f"another run in this account has the name {run}: its data is in s3://{escape(place)}",
+        "queues and machines are found by the run's name, so this run would use the other's",
         "--run NAME   gives your own run another name",
     )
 
@@ -198,9 +198,9 @@ def _check_lengths(names: Names, lanes: Sequence[Lane]) -> None:
     longest = max(_queue_names(names, lanes), key=len)
     if (excess := len(longest) - MAX_NAME_CHARACTERS) > 0:
         raise UsageError(
-            f"the queue {longest} would have a name of {len(longest)} characters",
-            f"SQS allows {MAX_NAME_CHARACTERS}, and the queues of lanes have the longest names",
-            f"--run NAME, with {excess} fewer",
+            f"the name of the queue {longest} is too long: {len(longest)} characters",
+            f"SQS allows {MAX_NAME_CHARACTERS} for the stack, the run and the lane together",
+            f"--run NAME, shorter by {excess}",
         )
 
 

@@ -33,7 +33,7 @@ Slots = Annotated[int | str, BeforeValidator(parse_slots)]
 
 def _shared(jobs: int, info: ValidationInfo) -> int:
     if jobs > 1 and info.data.get("gpus_per_job") != 1:
-        raise ValueError("jobs share a GPU that each has one of: set run.gpus_per_job = 1, too")
+        raise ValueError("only jobs with one GPU each can share it: set run.gpus_per_job = 1, too")
     return jobs
 
 
@@ -85,15 +85,18 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrict
 
 def _tags(given: dict[str, str]) -> dict[str, str]:
     if len(given) > MOST_TAGS:
-        raise ValueError(f"{len(given)} tags are too many: AWS takes {MOST_TAGS} beside ours")
+        raise ValueError(f"{len(given)} tags are too many: you may set {MOST_TAGS}")
     for key, value in given.items():
         if key.lower().startswith("aws:"):
-            raise ValueError(f'"{key}" is not a name for a tag: aws: is reserved for AWS')
+            raise ValueError(f'"{key}" cannot name a tag: AWS reserves names that begin with aws:')
         if not 1 <= len(key) <= 128 or len(value) > 256:
-            raise ValueError(f'"{key[:40]}" is too long for AWS: 128 characters, and 256 as value')
+            raise ValueError(
+                f'the tag "{key[:40]}" has the wrong length: AWS allows 1 to 128 characters in its'
+                " name, and up to 256 in its value"
+            )
         if not _TAG.fullmatch(key) or not _TAG.fullmatch(value):
             raise ValueError(
-                f'"{key} = {value}" is not a tag that all of AWS accepts: use letters, digits,'
+                f'not every AWS service accepts the tag "{key} = {value}": use letters, digits,'
                 " spaces and . : / = + - @ _"
             )
     return given
@@ -108,10 +111,10 @@ def output_template(template: str) -> str:
     try:
         fields = [field for _, field, *_ in string.Formatter().parse(template) if field is not None]
     except ValueError as error:
-        raise ValueError(f'"{template}" is not a name: {error}') from None
+        raise ValueError(f'"{template}" is not a template for names: {error}') from None
     if unknown := [field for field in fields if field not in allowed]:
         known = ", ".join(f"{{{name}}}" for name in sorted(allowed))
-        raise ValueError(f"{{{unknown[0]}}} is not known here; there are {known}")
+        raise ValueError(f"{{{unknown[0]}}} is not a field of output.name; use {known}")
     return template
 
 
@@ -120,7 +123,7 @@ def relative_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
     for glob in globs:
         if glob.startswith("/") or ".." in glob.split("/"):
             raise ValueError(
-                f'"{glob}" leads out of the scratch folder; write one that is relative to it, '
+                f'"{glob}" leads out of the scratch folder; write a pattern relative to it, '
                 'like "*.png" or "results/**/*.csv"'
             )
     return globs
@@ -149,7 +152,7 @@ def notify_target(text: str | None) -> str | None:
     except ValueError as error:
         raise ValueError(f"this command cannot be read: {error}") from None
     if not words:
-        raise ValueError("it is empty: leave it out, or name a webhook, an e-mail or a command")
+        raise ValueError("it is empty: remove it, or give a webhook, e-mail address or command")
     return text
 
 
@@ -162,9 +165,9 @@ def _webhook(url: str) -> str:
     if not host or not re.fullmatch("[!-~]+", url):
         raise ValueError("this is not a web address")
     if parts.scheme != "https" and not (parts.scheme == "http" and host in LOOPBACK):
-        raise ValueError("a webhook has an https:// address (on this machine, http:// as well)")
+        raise ValueError("a webhook needs an https:// address (http:// is for this machine only)")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("a webhook's address must have no user name and no password")
+        raise ValueError("a webhook's address must not contain a user name or password")
     return url
 
 

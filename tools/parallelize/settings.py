@@ -175,8 +175,8 @@ def _read_file(path: Path, cwd: Path) -> dict[str, Given]:
         raise UsageError(f"{name} is not valid TOML", str(error)) from None
     if document.get("schema", 1) != 1:
         raise UsageError(
-            f"{name}: schema {document['schema']} is not known here",
-            "this version reads schema = 1", "pip install --upgrade parallelize",
+            f"{name}: unknown schema {document['schema']}",
+            "this version of parallelize reads schema = 1", "pip install --upgrade parallelize",
         )  # fmt: skip
     document.pop("schema", None)
     return {key: Given(value, name) for key, value in _flat(document, name)}
@@ -187,7 +187,9 @@ def _flat(document: Mapping[str, Any], source: str) -> Iterator[tuple[str, objec
         if table not in TABLES:
             raise _unknown(table, source)
         if not isinstance(content, dict):
-            raise UsageError(f"{source}: {table} is a table", fix=f"write [{table}] above its keys")
+            raise UsageError(
+                f"{source}: {table} is not a table", fix=f"write [{table}] above its keys"
+            )
         for name, value in content.items():
             key = f"{table}.{name}"
             if key not in KEYS:
@@ -219,7 +221,7 @@ def _check_text(key: str, item: Given) -> None:
     if found := next((text for text in _texts(item.value) if "\0" in text), None):
         raise UsageError(
             f"{item.source}: {key} has a NUL character", escape(found),
-            "no file, program or variable can have one: remove it",
+            "remove it: no file name, argument or variable can contain one",
         )  # fmt: skip
 
 

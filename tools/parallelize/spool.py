@@ -294,5 +294,5 @@ def _no_room(error: Exception) -> UsageError:
     place = _folder() or tempfile.gettempdir()
     return UsageError(
         f"the list of files cannot be written to {escape(str(place))}", str(error),
-        "make room there, or set XDG_CACHE_HOME to another folder",
+        "free some space there, or set XDG_CACHE_HOME to another folder",
     )  # fmt: skip

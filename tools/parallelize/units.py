@@ -77,7 +77,7 @@ def _span(text: str, read: Callable[[str], int]) -> Span:
     least, dash, most = text.partition("-")
     span = Span(read(least.strip()), read(most.strip()) if dash else None)
     if span.most is not None and span.most < span.least:
-        raise ValueError(f'"{text}" begins above its end')
+        raise ValueError(f'"{text}" is not a range: its first value is the larger one')
     return span
 
 

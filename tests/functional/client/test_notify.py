@@ -82,11 +82,11 @@ def test_the_page_on_a_run_does_not_have_the_secret_either(told: Project) -> Non
 @pytest.mark.parametrize(
     ("target", "why"),
     [
-        (f"http://hooks.example.org/{SECRET}", "a webhook has an https:// address"),
-        (f"https://ana:{SECRET}@hooks.example.org/", "no user name and no password"),
+        (f"http://hooks.example.org/{SECRET}", "a webhook needs an https:// address"),
+        (f"https://ana:{SECRET}@hooks.example.org/", "not contain a user name or password"),
         (f"https:///{SECRET}", "this is not a web address"),
         (f"https://hooks.example.org:x/{SECRET}", "this is not a web address"),
-        (f"htps://hooks.example.org/{SECRET}", "a webhook has an https:// address"),
+        (f"htps://hooks.example.org/{SECRET}", "a webhook needs an https:// address"),
         (f"./tell '{SECRET}", "this command cannot be read"),
         (" ", "it is empty"),
     ],

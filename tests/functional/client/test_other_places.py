@@ -71,7 +71,7 @@ def test_a_run_of_the_same_name_elsewhere_is_refused_and_the_queue_stays_as_it_i
     capsys.readouterr()
     assert project.call(*command) == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert f"another run of this account is called {project.run}" in told
+    assert f"another run in this account has the name {project.run}" in told
     assert place_tag(project.layout.root) in told
     assert "--run NAME" in told
     assert project.context.queues.main.counts() == waiting
@@ -120,7 +120,7 @@ def test_the_first_that_makes_the_queues_has_them(project: Project) -> None:
     sqs, tags = project.context.clients.sqs, project.context.queue_tags
     other = RunLayout(Location("other", "é/"), project.run).root
     make_queues(sqs, Names(project.run), tags)
-    with pytest.raises(OthersQueueError, match="another run of this account"):
+    with pytest.raises(OthersQueueError, match="another run in this account"):
         make_queues(sqs, Names(project.run), {**tags, PLACE: place_tag(other)})
     assert find_place(sqs, Names(project.run)) == tags[PLACE]
 

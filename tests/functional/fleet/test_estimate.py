@@ -139,4 +139,4 @@ def test_a_sample_does_not_join_a_queue(account, parallelize):
 def test_a_sample_of_nothing_is_a_slip(prepared, parallelize, number):
     code, _, err = parallelize("estimate", "--sample", number, "--run", "scans")
     assert code == 2
-    assert "--sample is at least 1" in err
+    assert "--sample must be at least 1" in err

@@ -120,7 +120,7 @@ def test_at_a_terminal_it_asks_and_does_nothing_without_a_yes(
     monkeypatch.setattr(sys, "stderr", screen)
     found, _, _, lines = rehearse_by_command()
     assert found == code
-    assert "less than $0.001, and starts no machine\nDo it? [y/N] " in screen.getvalue()
+    assert "less than $0.001, and starts no machine\nGo ahead? [y/N] " in screen.getvalue()
     assert bool(lines) == (code == 0)
     assert left(account) == []
 
@@ -129,7 +129,7 @@ def test_a_transcript_that_is_there_is_not_written_over(rehearse_by_command, acc
     (tmp_path / "transcript.jsonl").write_text('"mine"\n')
     code, _, err, lines = rehearse_by_command("--yes")
     assert code == 2
-    assert "transcript.jsonl cannot be made" in err
+    assert "transcript.jsonl cannot be created" in err
     assert (lines, left(account)) == (["mine"], [])
 
 
@@ -144,7 +144,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(rehearse_by_command,
 def test_a_machine_is_only_for_a_rehearsal(account, parallelize):
     code, _, err = parallelize("doctor", "--machine")
     assert code == 2
-    assert "go with --live" in err
+    assert "need --live" in err
 
 
 def test_the_users_own_tags_and_account_are_not_in_the_transcript(rehearse_by_command, tmp_path):

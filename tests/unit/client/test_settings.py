@@ -216,8 +216,8 @@ def test_not_to_say_whether_outputs_are_required_is_not_to_say_no(
 @pytest.mark.parametrize(
     ("tags", "said"),
     [
-        ('{ "aws:cost" = "1" }', "reserved for AWS"),
-        (f'{{ k = "{"v" * 257}" }}', "too long for AWS"),
+        ('{ "aws:cost" = "1" }', "AWS reserves"),
+        (f'{{ k = "{"v" * 257}" }}', "wrong length"),
         ('{ team = "a<b" }', "use letters, digits"),
         ("{" + ", ".join(f'k{n} = "v"' for n in range(41)) + "}", "41 tags are too many"),
     ],

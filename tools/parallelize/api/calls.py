@@ -102,7 +102,7 @@ class Call:
                 context, following if live else reader, self.folder, local=self.common.local
             )
             if not carried.complete:
-                raise ServiceError("not every output could be written to its place, see above")
+                raise ServiceError("some outputs could not be written; the messages above say why")
             following.tell_rest(carried.status.why or "the run has not ended")
 
 

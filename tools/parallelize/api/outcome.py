@@ -46,9 +46,9 @@ class Outcome:
         documents = [file for file in self.files if file.suffix == ".json"]
         if len(documents) != 1:
             raise UsageError(
-                f"{self.key} has {len(documents)} outputs of JSON, not one",
+                f"{self.key} has {len(documents)} JSON outputs, not one",
                 f"its outputs: {', '.join(file.name for file in self.files) or 'none'}",
-                "look at Outcome.files, or let the command print the name of one .json file",
+                "use Outcome.files, or make the command print the name of just one .json file",
             )
         return json.loads(documents[0].read_bytes())
 

@@ -138,7 +138,7 @@ def opened(
         named = ", ".join([*said, *(["grid"] if grid else [])]) or "nothing"
         raise UsageError(
             f"map was given {named}", None,
-            "give one of items, files and rows; a grid goes alone, or with files or rows",
+            "give items, files or rows; a grid can stand alone, or go with files or rows",
         )  # fmt: skip
     settings: dict[str, object] = {"run.grid": dict(grid)} if grid else {}
     if items is not None:

@@ -15,9 +15,9 @@ ANY_PORT = 0
 
 def dashboard(
     *,
-    port: Annotated[int, Parameter(help="The loopback port; 0 takes a free one.")] = ANY_PORT,
+    port: Annotated[int, Parameter(help="The loopback port; 0 chooses a free one.")] = ANY_PORT,
     open_: Annotated[
-        bool, SWITCH, Parameter(name="--open", help="Show it in the browser.")
+        bool, SWITCH, Parameter(name="--open", help="Open it in the browser.")
     ] = False,
     common: Common = NOTHING,
 ) -> None:
@@ -30,10 +30,10 @@ def dashboard(
 
     context = open_context(common)
     if not operation.has_begun(context):
-        say(f'there is no run "{context.run}" yet; its page will show it as soon as there is')
+        say(f'there is no run "{context.run}" yet; the page will show it once it exists')
     with operation.listening(context, common, port) as server:
         url = f"{server.url}{context.run}/"
         answer(url)
-        say("ctrl-C ends it; it reads the run only while a browser has its page open")
+        say("ctrl-C stops it; it reads the run only while a browser has the page open")
         with operation.door(url, say) if open_ else nullcontext():
             server.serve_forever()

@@ -45,7 +45,7 @@ def doctor(
                 return 0
             for words in plan.words:
                 say(words)
-            confirm("Do it?", yes=yes)
+            confirm("Go ahead?", yes=yes)
             findings = doctor_live.rehearse(plan, rehearsal.transcript)
     elif vcpus is not None:
         from parallelize.operations import quota_request

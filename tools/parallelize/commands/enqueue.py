@@ -23,7 +23,7 @@ def enqueue(
     from parallelize.operations import enqueue as operation
 
     if limit is not None and limit < 1:
-        raise UsageError("--limit is at least 1")
+        raise UsageError("--limit must be at least 1")
     context = open_context(common)
     if dry_run:
         show_plan(operation.planned(context, limit), json=json)

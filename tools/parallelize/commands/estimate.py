@@ -23,7 +23,7 @@ def estimate(
     from parallelize.operations import estimate as operation
 
     if sample < 1:
-        raise UsageError("--sample is at least 1")
+        raise UsageError("--sample must be at least 1")
     context = open_context(common)
     chosen = operation.choose(context, sample)
     if dry_run:

@@ -22,7 +22,7 @@ def explain(
     json: Json = False,
     common: Common = NOTHING,
 ) -> None:
-    """Say whether a file's outputs are up to date, and which part differs if they are not."""
+    """Say whether a file's outputs are up to date, and if not, what has changed."""
     from parallelize.context import open_context
     from parallelize.operations.explain import explain_job
 

@@ -30,11 +30,11 @@ def build(
     architecture: Annotated[str, Parameter(help="amd64 or arm64.")] = DEFAULT_ARCHITECTURE,
     package: Annotated[
         tuple[str, ...],
-        Parameter(help="A Debian package for the jobs; repeat it.", show_default=False),
+        Parameter(help="A Debian package for the jobs; may be repeated.", show_default=False),
     ] = (),
     requirement: Annotated[
         tuple[str, ...],
-        Parameter(help="A Python package for the jobs; repeat it.", show_default=False),
+        Parameter(help="A Python package for the jobs; may be repeated.", show_default=False),
     ] = (),
     source: Annotated[Path | None, Parameter(help="The checkout to build from.")] = None,
     dry_run: DryRun = False,

@@ -16,7 +16,7 @@ def init(
     /,
     *,
     example: Annotated[
-        bool, SWITCH, Parameter(help="With real inputs and a script that reads them.")
+        bool, SWITCH, Parameter(help="Include real inputs and a script that reads them.")
     ] = False,
     dry_run: DryRun = False,
 ) -> None:

@@ -9,7 +9,7 @@ from parallelize.options import NOTHING, Common, DryRun, Json
 def kill(*, dry_run: DryRun = False, json: Json = False, common: Common = NOTHING) -> None:
     """End the run's workers now. Their unfinished files return to the queue within a lease.
 
-    Only what carries the run's tag is touched. It is safe to repeat.
+    It touches only what has the run's tag, and is safe to repeat.
     """
     from parallelize.context import open_context
     from parallelize.operations import kill as operation

@@ -30,7 +30,7 @@ app = App(
 def start(
     *,
     port: Annotated[
-        int, Parameter(help="The loopback port; 0 takes the previous one, or a free one.")
+        int, Parameter(help="The loopback port; 0 chooses the previous one, or a free one.")
     ] = ANY_PORT,
     quota: Annotated[float, Parameter(help="How many GB its files may use.")] = DEFAULT_QUOTA_BYTES
     / GB,
@@ -80,7 +80,7 @@ def interrupt(
     from parallelize.operations.local import running_cloud
 
     running_cloud().interrupt(machine, seconds)
-    say(f"{escape(machine)} will be gone in {seconds:g} s; it has the notice")
+    say(f"{escape(machine)} has its spot notice, and loses power in {seconds:g} s")
 
 
 @app.command(help_epilogue=epilogue("local kill"))
@@ -89,4 +89,4 @@ def kill(machine: MachineId) -> None:
     from parallelize.operations.local import running_cloud
 
     running_cloud().kill(machine)
-    say(f"{escape(machine)} is gone")
+    say(f"{escape(machine)} has lost its power")

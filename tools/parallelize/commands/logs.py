@@ -37,7 +37,7 @@ def logs(
         records: list[dict[str, Any]] = [{"name": name, "log": log} for name, log in found.items()]
         lines = setup_lines(found)
     elif file is None:
-        raise UsageError("which file?", fix="parallelize logs FILE, or: parallelize logs --setup")
+        raise UsageError("no file named", fix="parallelize logs FILE, or: parallelize logs --setup")
     else:
         attempts = read_attempts(context, file, attempt)
         records = [one.model_dump(mode="json") for one in attempts]

@@ -24,7 +24,7 @@ def prep(
     *,
     work: Work = NO_WORK,
     create_bucket: Annotated[
-        bool, SWITCH, Parameter(help="Make the bucket if there is none.")
+        bool, SWITCH, Parameter(help="Create the bucket if there is none.")
     ] = False,
     finished: Finished = NOT_SAID,
     dry_run: DryRun = False,

@@ -16,10 +16,10 @@ from parallelize_core.errors import UsageError
 def report(
     *,
     out: Annotated[
-        Path | None, Parameter(help="The file to write. [default: NAME-report.html, here]")
+        Path | None, Parameter(help="The file to write. [default: NAME-report.html]")
     ] = None,
     open_: Annotated[
-        bool, SWITCH, Parameter(name="--open", help="Show it in the browser.")
+        bool, SWITCH, Parameter(name="--open", help="Open it in the browser.")
     ] = False,
     table: Annotated[
         Path | None,
@@ -40,7 +40,7 @@ def report(
 
     if (json or table) and (out or open_):
         flag = "--json" if json else "--table"
-        raise UsageError(f"{flag} writes no page", None, "leave out --out and --open")
+        raise UsageError(f"{flag} writes no page to open", None, "leave out --out and --open")
     if table:
         check_form(table)
     context = open_context(common)

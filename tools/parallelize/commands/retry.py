@@ -16,15 +16,15 @@ def retry(
         str,
         Parameter(
             name="FILE",
-            help="Inputs, or ends of their keys; none: all that failed.",
+            help="Inputs, or the ends of their keys. [default: all that failed]",
             completer=complete_file,
         ),
     ],
     again: Annotated[
-        bool, SWITCH, Parameter(help="Also files that have succeeded, or have no result yet.")
+        bool, SWITCH, Parameter(help="Also send named files that succeeded or have no result yet.")
     ] = False,
     silent: Annotated[
-        bool, SWITCH, Parameter(help="Also the files that succeeded but produced no output.")
+        bool, SWITCH, Parameter(help="Also send the files that succeeded but produced no output.")
     ] = False,
     dry_run: DryRun = False,
     json: Json = False,
@@ -32,9 +32,9 @@ def retry(
 ) -> None:
     """Send failed jobs again: all of them, or those of the named files.
 
-    A named file that has succeeded is sent, too, if it has no output, or if one
-    is gone or spoilt. If the environment or the command has changed here, the new
-    one is used.
+    A named file that succeeded is sent, too, if it has no output, or if an output
+    is missing or damaged. If the environment or the command has changed here, the
+    new one is used.
     """
     from parallelize.context import open_context
     from parallelize.operations import retry as operation

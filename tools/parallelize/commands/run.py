@@ -25,7 +25,9 @@ from parallelize.options import (
 def run(
     *words: Annotated[
         str,
-        Parameter(name="WORDS", help="-- COMMAND ::: FILE..., as for GNU parallel; see --again."),
+        Parameter(
+            name="WORDS", help="-- COMMAND ::: FILE..., as in GNU parallel; or files for --again."
+        ),
     ],
     out: Annotated[
         Path | None, Parameter(help="Where the outputs go. [default: out/ beside parallelize.toml]")
@@ -34,7 +36,8 @@ def run(
         int | None, Parameter(help="How many machines. [default: workers.count]")
     ] = None,
     joblog: Annotated[
-        Path | None, Parameter(help="Write a line per job there, in GNU parallel's columns.")
+        Path | None,
+        Parameter(help="Write one line per job to this file, in GNU parallel's columns."),
     ] = None,
     again: Annotated[
         bool,
@@ -49,8 +52,8 @@ def run(
 ) -> int:
     """Process all inputs, wait for the end, and fetch the outputs; --local needs no AWS.
 
-    Exits with 0 when every file has succeeded, with 1 when some have not. A
-    file without an output, among several, counts as a success only with
+    Exits with 0 when every file has succeeded, with 1 when some have not. In a run
+    of several files, one without an output counts as a success only with
     run.require_output = false.
     """
     from parallelize.local import cloud

@@ -20,7 +20,9 @@ def setup(
     phone: Annotated[str | None, Parameter(help="Phone number for alarms by SMS.")] = None,
     set_: Annotated[
         tuple[str, ...],
-        Parameter(name="--set", help="Another parameter: NAME=VALUE.", show_default=False),
+        Parameter(
+            name="--set", help="Another parameter of the stack: NAME=VALUE.", show_default=False
+        ),
     ] = (),
     print_template: Annotated[bool, SWITCH, Parameter(help="Print the template.")] = False,
     outputs: Annotated[bool, SWITCH, Parameter(help="Print the stack's outputs.")] = False,

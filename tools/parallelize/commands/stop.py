@@ -12,7 +12,7 @@ from parallelize.options import NOTHING, SWITCH, Common, DryRun
 
 def stop(
     *,
-    wait: Annotated[bool, SWITCH, Parameter(help="Return when all workers have left.")] = False,
+    wait: Annotated[bool, SWITCH, Parameter(help="Wait until all workers have left.")] = False,
     dry_run: DryRun = False,
     common: Common = NOTHING,
 ) -> None:
@@ -30,12 +30,12 @@ def stop(
         show_plan(operation.planned_drain(context, before))
         return
     operation.drain(context, before)
-    say(f"run {context.run} is stopped; parallelize enqueue{context.hint} lets it go on")
+    say(f"run {context.run} is stopped; parallelize enqueue{context.hint} resumes it")
     if wait:
         for line in operation.await_all(context, before):
             say(line)
     elif before.machines:
         there = plural(len(before.machines), "worker")
-        say(f"{there} still there; parallelize status --watch{context.hint}")
+        say(f"{there} still there; to watch: parallelize status --watch{context.hint}")
     else:
         say("left: no machine (verified)")
