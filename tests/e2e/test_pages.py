@@ -293,7 +293,7 @@ def look(shell: Shell, words: list[str], seen: Callable[[Iterator[str]], bool]) 
 def test_an_account_is_set_up_as_the_pages_say(account: Shell) -> None:
     path = {"PATH": f"{account.folder / 'bin'}:{account.environ['PATH']}"}
     doctor, *rest = named("set up an account").typed()
-    assert "stack        is not there" in account.type(doctor, code=2, **path).stderr
+    assert "stack        does not exist" in account.type(doctor, code=2, **path).stderr
     assert "ami-1" in account.type(*rest, answers="y\n", **path).stdout
     account.type(*named("a second stack").typed(), answers="y\n")
     for name in ("objects elsewhere", "a key", "image repositories"):

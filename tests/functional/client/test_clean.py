@@ -136,7 +136,7 @@ def test_it_waits_no_longer_than_it_is_told_to() -> None:
 def test_live_workers_elsewhere_forbid_it(enqueued: Project, capsys: Captured) -> None:
     beat(enqueued, WorkerState.BUSY)
     assert enqueued.call("clean", "--yes") == 2
-    assert "1 worker of run" in capsys.readouterr().err
+    assert "1 active worker outside EC2" in capsys.readouterr().err
     assert enqueued.call("clean", "--yes", "--force") == 0
 
 

@@ -52,7 +52,7 @@ def test_outputs_of_another_run_in_the_folder_are_not_replaced_without_a_word(
         (out / name).write_bytes(b"of january")
     capsys.readouterr()
     assert project.call("download", str(out)) == 0
-    assert "1 output of run january replaced in" in capsys.readouterr().err
+    assert "replaced 1 output of run january in" in capsys.readouterr().err
     assert (out / "all.csv").read_text() == "output all.csv"
     assert (out / "old.csv").read_text() == "of january"
     (out / "all.csv").unlink()
@@ -218,7 +218,7 @@ def test_an_edited_output_stays_and_is_told_with_exit_code_1(
     (out / "a.csv").write_text("edited")
     capsys.readouterr()
     assert project.call("download", str(out), "--dry-run") == 0
-    assert "would refuse a.csv" in capsys.readouterr().err
+    assert "would not download a.csv" in capsys.readouterr().err
     assert project.call("download", str(out)) == 1
     assert "not downloaded: a.csv\n  the file there was changed" in capsys.readouterr().err
     assert (out / "a.csv").read_text() == "edited"

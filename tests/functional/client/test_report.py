@@ -143,7 +143,7 @@ def test_a_list_of_jobs_that_cannot_be_written_in_the_end_is_told_beside_the_out
     assert project.call("run", "--out", "made", "--joblog", "/dev/full") == 1
     said = capsys.readouterr()
     assert said.out == "made\n"
-    assert "no list of jobs: the list of jobs cannot be written to /dev/full" in said.err
+    assert "no job log: the job log cannot be written to /dev/full" in said.err
     assert "1 done" in said.err
 
 

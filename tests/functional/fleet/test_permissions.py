@@ -92,7 +92,7 @@ def test_what_dry_run_and_simulator_both_refuse_is_named_once():
     [
         ([], "", Verdict.GOOD),
         # Not being allowed to ask is worth a word, and no error.
-        ([], "simulation refused (AccessDenied)", Verdict.LOOK),
+        ([], "IAM refused the simulation (AccessDenied)", Verdict.LOOK),
         (["iam:PassRole"], "", Verdict.BAD),
     ],
 )

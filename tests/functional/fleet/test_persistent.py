@@ -158,7 +158,7 @@ def test_a_stopped_run_replaces_no_worker_that_leaves(account, group, paralleliz
 
 def test_a_dry_run_of_stop_names_the_group_and_holds_nothing(account, group, parallelize):
     _, _, err = parallelize("stop", "--dry-run", "--run", "scans")
-    assert "(dry run) would hold the Auto Scaling group parallelize-scans" in err
+    assert "(dry run) would stop the Auto Scaling group parallelize-scans" in err
     assert suspended(account) == {"AZRebalance"}
     assert account.run("scans").paused == ""
 

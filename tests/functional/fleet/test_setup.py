@@ -246,7 +246,7 @@ def test_a_stack_that_failed_is_removed_and_made_again(failed, parallelize, stat
 def test_a_dry_run_only_says_that_a_failed_stack_would_be_made_again(failed, parallelize):
     code, _, err = parallelize("setup", "--dry-run")
     assert code == 0
-    assert "(dry run) would delete the stack parallelize, and make it again" in err
+    assert "(dry run) would delete the stack parallelize, and create it again" in err
     assert moto_stack(failed).status == "ROLLBACK_COMPLETE"
 
 
@@ -291,7 +291,7 @@ def test_setup_says_that_the_policy_of_a_bucket_that_was_there_is_not_its_own(
     account, parallelize, monkeypatch
 ):
     _, _, err = parallelize("setup", "--dry-run")
-    assert "bucket bucket exists already; its policy is left to its owner" in err
+    assert "bucket bucket exists already; setup leaves its policy unchanged" in err
     monkeypatch.setenv("PARALLELIZE_BUCKET", "auto")
     _, _, err = parallelize("setup", "--dry-run")
     assert "is there already" not in err
@@ -338,7 +338,7 @@ def test_the_stack_is_not_deleted_while_a_run_has_messages_unless_forced(
     sqs.send_message(QueueUrl=url, MessageBody="{}")
     code, _, err = parallelize("setup", "--delete", "--yes")
     assert code == 2
-    assert "1 message of scans in queues" in err
+    assert "queues of scans hold 1 message" in err
     assert parallelize("setup", "--delete", "--yes", "--force")[0] == 0
 
 

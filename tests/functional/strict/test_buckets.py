@@ -148,7 +148,7 @@ def test_doctor_says_so_where_it_may_not_look_at_versions(account, versioned, pa
     account.strict.world.policies[mine] = [{"Statement": [may]}]
     finding = bucket_finding(parallelize)
     assert finding["verdict"] == "look"
-    assert finding["text"] == "what older versions cost could not be read (AccessDenied)"
+    assert finding["text"] == "cannot tell what older versions cost (AccessDenied)"
 
 
 ELSEWHERE = ("--set", "ReadableObjects=arn:aws:s3:::our-data/*,arn:aws:s3:::our-data/more/*",

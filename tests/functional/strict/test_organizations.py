@@ -148,7 +148,7 @@ def test_doctor_does_not_call_routes_missing_that_only_the_owner_sees(shared, pa
     _, out, _ = parallelize("doctor", "--json", *RUN)
     found = {one["check"]: one for one in json.loads(out)["findings"]}["network"]
     assert found["verdict"] == "look", found
-    assert "belong to their owner" in found["text"]
+    assert "only the owner" in found["text"]
 
 
 @pytest.mark.parametrize("sandbox", [True, False])

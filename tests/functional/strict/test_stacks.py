@@ -59,7 +59,7 @@ def test_setup_delete_waits_until_the_stack_is_gone(deployed, parallelize):
     code, _, err = parallelize("setup", "--delete", "--yes")
     assert code == 0
     assert "DELETE_IN_PROGRESS" in err
-    assert "the stack is gone" in err
+    assert "deleted the stack" in err
 
 
 def test_setup_delete_is_not_held_up_by_a_group_that_is_still_being_deleted(account, parallelize):

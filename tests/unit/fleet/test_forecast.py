@@ -90,7 +90,7 @@ def test_what_moved_of_the_sample_tells_how_much_of_the_rest_will():
     assert lane.hours.high == pytest.approx(lane.files.high / 60)
     told = replace(told, lanes=(lane,))
     said = sentences(told, 1)[-2:]
-    assert said[0].startswith("large    2 of 20 moved there: ")
+    assert said[0].startswith("large    2 of 20 moved there; expect ")
     assert said[1].endswith(" on one machine at $0.50 an hour")
 
 
@@ -113,8 +113,8 @@ def test_the_steady_lane_gets_the_last_of_long_jobs(seconds, files):
     lane = forecast_lane(told, Lane.STEADY, 0)
     assert lane.files == Range(files, files)
     last = sentences(replace(told, lanes=(lane,)), 1)[-2:]
-    assert any("the last 1 %, 10 of the 1,000" in line for line in last) == bool(files)
-    assert any("over too soon" in line for line in last) != bool(files)
+    assert any("the last 1 %: 10 of the 1,000" in line for line in last) == bool(files)
+    assert any("end too soon" in line for line in last) != bool(files)
 
 
 def test_memory_that_was_not_measured_is_not_taken_for_none():
@@ -133,8 +133,8 @@ def test_the_requests_of_the_files_that_are_left_are_part_of_the_cost():
 
 def test_a_forecast_says_what_is_counted_and_what_is_not():
     text = " ".join(sentences(forecast([result(1.0)], 10, 1, 1.0), 1))
-    assert "machines, addresses, disks, requests, metrics and log; not" in text
-    assert "storage in S3" in text
+    assert "machines, addresses, disks, requests, metrics and log;" in text
+    assert "not storage in S3" in text
 
 
 def beat(hours, price=0.06, done=0, **charged):

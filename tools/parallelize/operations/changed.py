@@ -64,7 +64,7 @@ def decide(context: Context, found: Comparison) -> Decision:
     if said == "keep":
         if found.done:
             context.tell(
-                f"{plural(len(found.done), 'finished file')} out of date: their outputs are kept"
+                f"{plural(len(found.done), 'finished file')} out of date; keeping the outputs"
             )
         return Decision(keep=True)
     if not found.done:
@@ -113,8 +113,8 @@ def copy_same(context: Context, run: Run, same: Sequence[reuse.Found]) -> set[st
     for origin, count in origins.most_common():
         files = plural(count, "file")
         context.tell(
-            f"the outputs of {files} are copied from run {escape(origin)}: "
-            "the same command on the same input (--no-reuse executes it)"
+            f"copied the outputs of {files} from run {escape(origin)}, which ran "
+            "the same command on the same input (--no-reuse runs it again)"
         )
     return {result.key for result in copied}
 
@@ -127,8 +127,12 @@ def planned(context: Context, found: Comparison) -> list[str]:
     if not found.done:
         return []
     head, *rest = told(context, found.done)
-    ways = "would keep their outputs" if said == "keep" else "would stop: --changed says what to do"
-    return [f"{head}, and it {ways}", *(f"  {line}" for line in rest)]
+    ways = (
+        "would keep their outputs"
+        if said == "keep"
+        else "would stop (--changed redo or keep decides)"
+    )
+    return [f"{head}: {ways}", *(f"  {line}" for line in rest)]
 
 
 def told(context: Context, done: Sequence[Outdated]) -> list[str]:

@@ -50,7 +50,7 @@ def _check_job(context: Context, shape: Shape, name: str, folder: Path) -> one_f
 def _begin(context: Context, name: str, folder: Path) -> None:
     check_apart(context, folder)
     check_place(folder)
-    context.tell(f"{shown(name, 60)}: here, as a worker would; nothing is sent to AWS")
+    context.tell(f"processing {shown(name, 60)} here, as a worker would; nothing is sent to AWS")
 
 
 def find_job(context: Context, name: str) -> tuple[JobSpec, dict[str, Path]]:

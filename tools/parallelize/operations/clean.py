@@ -202,9 +202,7 @@ def _keeps_versions(context: Context) -> bool:
     try:
         return old_versions.keeps_versions(context.clients.s3, context.bucket)
     except ParallelizeError as error:
-        context.tell(
-            f"whether the bucket keeps older versions could not be read ({escape(error.what)})"
-        )
+        context.tell(f"cannot tell whether the bucket keeps older versions ({escape(error.what)})")
         return False
 
 
@@ -235,9 +233,9 @@ def check_workers(plan: Plan, run: str, *, force: bool) -> None:
     """Raise UsageError if the run has workers that this command cannot end, unless forced."""
     if plan.unmanaged and not force:
         raise UsageError(
-            f"{plural(len(plan.unmanaged), 'worker')} of run {run} still active, not on EC2",
-            f"for example {shown(plan.unmanaged[0])}; without the run's data it can only fail",
-            "parallelize stop   first, or end it there; --force deletes anyway",
+            f"run {run} has {plural(len(plan.unmanaged), 'active worker')} outside EC2",
+            f"clean cannot end {shown(plan.unmanaged[0])}, which would fail without the run's data",
+            "parallelize stop   first, or end it on its machine; --force deletes anyway",
         )
 
 
@@ -263,7 +261,10 @@ def told(plan: Plan, context: Context, *, will: str) -> list[str]:
     return [
         *_staying(plan),
         *(f"{will} {line}" for line in lines),
-        *(f"worker {shown(name)} is alive, and not on EC2" for name in plan.unmanaged),
+        *(
+            f"worker {shown(name)} is active outside EC2, where this command cannot end it"
+            for name in plan.unmanaged
+        ),
     ]
 
 

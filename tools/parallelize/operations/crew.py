@@ -80,7 +80,7 @@ class Judge:
         if not self._relied or load_run(self._context.store, self._context).paused:
             return False
         self._relied, self._still = False, self._new_stillness()
-        self._context.tell("the workers that were there have left")
+        self._context.tell("the earlier workers have left")
         launch_missing(self._context, status)
         return True
 
@@ -186,5 +186,5 @@ def launch_missing(context: Context, status: RunStatus) -> bool:
     lane = "" if context.lane is Lane.MAIN else f" for the {context.lane} lane"
     context.tell(f"{plural(len(outcome.started) or missing, 'worker')} launched{lane}")
     if error:
-        context.tell(f"not all of them: {error}")
+        context.tell(f"some workers did not start: {error}")
     return missing < wanted

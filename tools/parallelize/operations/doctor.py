@@ -130,7 +130,7 @@ def check_clock(context: Context) -> Finding:
     """Compare this machine's clock with AWS's."""
     date = _date_of_aws(context.client("sts"))
     if not date:
-        return Finding("clock", Verdict.LOOK, "the answer had no date to compare with")
+        return Finding("clock", Verdict.LOOK, "AWS's answer had no date to compare with")
     return judge_clock(datetime.now(UTC), parsedate_to_datetime(date))
 
 
@@ -232,7 +232,7 @@ def _simulate(context: Context) -> tuple[list[str], str]:
     iam = context.client("iam")
     who = permissions.principal(iam, context.identity()["Arn"])
     if who is None:
-        return [], "no policies to simulate for such a caller"
+        return [], "cannot simulate the policies of this kind of caller"
     where = permissions.Where(who.split(":")[1], context.region, context.account)
     outputs = Stack(context.client("cloudformation"), context.names.stack).outputs() or {}
     wanted = permissions.asks(
@@ -241,7 +241,7 @@ def _simulate(context: Context) -> tuple[list[str], str]:
     try:
         return permissions.refused(iam, who, wanted), ""
     except ParallelizeError as error:
-        return [], f"simulation refused ({code_of(error) or error.what})"
+        return [], f"IAM refused the simulation ({code_of(error) or error.what})"
 
 
 def _start(context: Context) -> dict[str, Any] | None:
@@ -266,13 +266,13 @@ def check_bucket(context: Context) -> Finding:
     """Check whether the bucket keeps older versions, and what they cost."""
     s3 = context.clients.s3
     if not exists(s3, context.bucket):
-        return Finding("bucket", Verdict.LOOK, "is not there yet", "parallelize setup")
+        return Finding("bucket", Verdict.LOOK, "does not exist yet", "parallelize setup")
     try:
         if not old_versions.keeps_versions(s3, context.bucket):
             return Finding("bucket", Verdict.GOOD, "keeps no older versions")
         seen = list(islice(old_versions.find(s3, context.base.below("runs")), VERSIONS))
     except ParallelizeError as error:
-        text = f"what older versions cost could not be read ({code_of(error) or error.what})"
+        text = f"cannot tell what older versions cost ({code_of(error) or error.what})"
         return Finding("bucket", Verdict.LOOK, text)
     old = sum(one.size for one in seen if one.is_old)
     return judge_versions(old, at_least=len(seen) == VERSIONS)

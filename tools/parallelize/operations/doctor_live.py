@@ -32,16 +32,16 @@ from parallelize_core.version import VERSION
 LOOK_AGAIN = "look for it in the console, by its name, and delete it"
 
 WHAT = (
-    "makes under the name {run}, in account {account}, {region}:",
+    "creates under the name {run}, in account {account}, {region}:",
     "  three queues, a bucket with some small objects, a launch template,",
     "  an Auto Scaling group without machines, a log group, an alarm",
-    "uses them, and deletes them; one data point of a metric stays, as AWS deletes none",
+    "uses and deletes them; one data point of a metric stays, because AWS never deletes those",
     "takes a few minutes, costs less than $0.001, and starts no machine",
 )
 
 MACHINE = (
     "starts one machine under the name {run}, in account {account}, {region}:",
-    "  the smallest there is, from a vendor's plain image, for three small files,",
+    "  the smallest type, from a vendor's plain image, to process three small files,",
     "  with two queues, a launch template and some objects in {bucket}",
     "it powers off by itself, after 15 minutes at most; everything is deleted",
     "takes about ten minutes, and costs less than $0.01",
@@ -98,7 +98,7 @@ def with_a_machine(common: Common, work: life.Work = WORK) -> Iterator[Rehearsal
         if not context.elsewhere and not prep.has_bucket(context):
             raise UsageError(
                 f"the bucket {context.bucket} does not exist",
-                "a machine needs its role and its bucket", "parallelize setup",
+                "the machine needs the role and bucket that setup creates", "parallelize setup",
             )  # fmt: skip
         probes = {life.CHECK: life.make_probe(work)}
         yield Rehearsal(context, probes, life.KINDS, in_words(MACHINE, context))
@@ -140,10 +140,10 @@ def rehearse(rehearsal: Rehearsal, path: Path | None) -> list[Finding]:
             try_all(trial, rehearsal.probes, lambda seen: found(_finding(seen)))
         finally:
             with unheard_interrupts():
-                tell("deleting everything that it made; ctrl-C does not stop this")
+                tell("deleting everything that was created; ctrl-C does not stop this")
                 for finding in finish(trial, rehearsal.kinds):
                     found(finding)
-                tell(f"the transcript, without account numbers and secrets, is {escape(str(path))}")
+                tell(f"transcript, without account numbers and secrets: {escape(str(path))}")
     return findings
 
 
@@ -171,7 +171,7 @@ def _create(path: Path) -> TextIO:
         return path.open("x", encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            f"{escape(str(path))} cannot be made", error.strerror, "--transcript FILE, a new one"
+            f"{escape(str(path))} cannot be created", error.strerror, "give a new --transcript FILE"
         ) from None
 
 

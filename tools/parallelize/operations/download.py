@@ -349,8 +349,8 @@ def planned(plan: Plan, folder: Path) -> Iterator[str]:
         if one.key not in kept
     )
     for refusal in (*plan.refused, *(Refusal(key, why) for key, why in kept.items())):
-        yield f"would refuse {shown(refusal.key)}\n  {refusal.why}"
-    yield f"{plural(len(plan.outputs), 'output')}, {plan.missing:,} inputs without result"
+        yield f"would not download {shown(refusal.key)}\n  {refusal.why}"
+    yield f"{plural(len(plan.outputs), 'output')}, {plan.missing:,} inputs without a result"
 
 
 def told_trouble(done: Fetched, hint: str) -> list[str]:
@@ -364,7 +364,7 @@ def told_replaced(done: Fetched) -> list[str]:
     for run, name in done.replaced:
         of_runs.setdefault(run, []).append(name)
     return [
-        f"{plural(len(names), 'output')} of run {shown(run)} replaced in "
+        f"replaced {plural(len(names), 'output')} of run {shown(run)} in "
         f"{escape(str(done.folder))}: {shown(names[0])}{' …' if len(names) > 1 else ''}\n"
         "  to keep runs apart, give each a folder of its own (DIR of download, --out of run)"
         for run, names in of_runs.items()

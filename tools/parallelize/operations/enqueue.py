@@ -242,7 +242,7 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Counted, drain: DrainSetti
     if run and run.then and (run.then.partial or not failed):
         raise NothingToDoError(
             f"nothing to send: {plural(len(finished(store, layout)), 'job')} finished",
-            "a worker puts run.then on the queue when it sees that all are finished",
+            "when all are finished, a worker puts run.then on the queue",
             "parallelize launch",
         )
     raise NothingToDoError(
@@ -275,7 +275,7 @@ def planned(context: Context, limit: int | None) -> Iterator[str]:
     waiting = waiting_jobs(run, store, layout, done).total()
     count = min(waiting, limit or waiting)
     yield f"would send {plural(count, 'job')} to the queue of run {context.run}"
-    yield f"{plural(len(done), 'job')} have a result already"
+    yield f"{plural(len(done), 'job')} finished already"
 
 
 def settled_counts(

@@ -122,8 +122,8 @@ def _start(context: Context, sample: Sample) -> LaunchPlan:
     if waiting := queues.counts().total:
         raise UsageError(
             f"{plural(waiting, 'file')} on the queue already: the sample would wait behind them",
-            "a sample is for a run without workers",
-            "parallelize status   forecasts a run that is under way",
+            "a sample needs a run whose queue is empty",
+            "parallelize status   forecasts a run in progress",
         )
     request = replace(
         make_request(context, queues, 1), fleet="one-time", autoscale=False, on_demand=0
@@ -181,9 +181,13 @@ def sentences(told: Forecast, workers: int) -> list[str]:
         f"sample   {plural(told.sampled, 'file')}{failed}; {told.left:,} are left",
         f"seconds  median {seconds.p50:.1f}, p95 {seconds.p95:.1f}, max {seconds.most:.1f}",
         f"memory   {_sizes(told.memory)}",
-        f"time     {_span(told.hours)} on {plural(workers, 'worker')}, the commands alone",
+        f"time     {_span(told.hours)} on {plural(workers, 'worker')} (commands only)",
         f"cost     {_money(told.usd)}",
-        *([] if told.usd is None else [f"         ({COUNTED}; not", f"         {NOT_COUNTED})"]),
+        *(
+            []
+            if told.usd is None
+            else [f"         (includes {COUNTED};", f"          not {NOT_COUNTED})"]
+        ),
         *(line for lane in told.lanes for line in _lane(lane, told)),
     ]
 
@@ -193,12 +197,12 @@ def _lane(one: LaneForecast, told: Forecast) -> Iterator[str]:
     name, files = f"{one.lane:<9}", f"{one.files.high:,.0f} of the {told.left:,}"
     if one.lane is Lane.STEADY:
         if not one.files.high:
-            yield f"{name}what is interrupted twice; the last 1 % are over too soon for it"
+            yield f"{name}jobs interrupted twice; the last 1 % end too soon to need it"
             return
-        yield f"{name}what is interrupted twice, and the last 1 %, {files}"
+        yield f"{name}jobs interrupted twice, and the last 1 %: {files}"
     else:
         moved = f"{one.moved} of {one.moved + told.sampled} moved there"
-        yield f"{name}{moved}: {one.files.low:,.0f} to {files}"
+        yield f"{name}{moved}; expect {one.files.low:,.0f} to {files}"
     price = "" if one.hourly_usd is None else f" at {show_usd(one.hourly_usd)} an hour"
     yield f"         {_span(one.hours)} on one machine{price}"
 

@@ -35,7 +35,7 @@ class Explained:
         yield f"{shown(self.key)}: {self.state}"
         yield from (f"  {line}" for line in self.differences)
         if self.copied_from:
-            yield f"  its outputs are copies of those of {escape(self.copied_from)}"
+            yield f"  its outputs were copied from {escape(self.copied_from)}"
 
 
 def explain_job(context: Context, file: str) -> Explained:

@@ -82,7 +82,7 @@ def judge_stack(name: str, status: str | None) -> Finding:
     """Say what the status of a stack, None if there is none, means for a run."""
     match standing(status):
         case Standing.ABSENT:
-            return Finding("stack", Verdict.BAD, "is not there", "parallelize setup")
+            return Finding("stack", Verdict.BAD, "does not exist", "parallelize setup")
         case Standing.FAILED:
             return Finding("stack", Verdict.BAD, f"{name} failed: {status}", "parallelize setup")
         case Standing.STUCK:
@@ -109,15 +109,13 @@ def judge_image(
     """Say whether there is an image for these machine types, of this version, and not too old."""
     if image is None:
         fix = 'parallelize image build, or workers.ami = "stock"'
-        return Finding("image", Verdict.BAD, "there is none with an agent", fix)
+        return Finding("image", Verdict.BAD, "no image contains an agent", fix)
     if not any(image.architecture in kind.architectures for kind in kinds):
-        text = (
-            f"{image.id} is for {image.architecture}, {kinds[0].name} for {kinds[0].architecture}"
-        )
-        fix = 'an image for those, or workers.types = ["…"]'
+        text = f"{image.id} is for {image.architecture}, not for {kinds[0].name}"
+        fix = "build an image for it, or change workers.types"
         return Finding("image", Verdict.BAD, text, fix)
     if image.version and image.version != version:
-        text = f"{image.id} has agent {image.version}, this is {version}"
+        text = f"{image.id} has agent {image.version}, but this is version {version}"
         return Finding("image", Verdict.LOOK, text, "parallelize image build")
     days = (now.date() - datetime.fromisoformat(image.created).date()).days if image.created else 0
     if days > OLD_IMAGE_DAYS:
@@ -135,7 +133,7 @@ def judge_quota(found: Sequence[Quota], market: str, wanted: int) -> Finding:
         return Finding("quota", Verdict.GOOD, text)
     fix = f"parallelize doctor --request-quota {max(64, quota.used + wanted)}"
     new = ", as in new accounts" if quota.limit == DEFAULT_SPOT_QUOTA else ""
-    return Finding("quota", Verdict.BAD, f"{text}{new}; {wanted} are wanted", fix)
+    return Finding("quota", Verdict.BAD, f"{text}{new}; this run needs {wanted}", fix)
 
 
 def judge_gpus(kinds: Sequence[InstanceType], wanted: int) -> Finding:
@@ -146,8 +144,10 @@ def judge_gpus(kinds: Sequence[InstanceType], wanted: int) -> Finding:
         return Finding("gpus", Verdict.GOOD, text)
     verdict = Verdict.LOOK if len(few) < len(kinds) else Verdict.BAD
     more = f" and {len(few) - NAMED} more" if len(few) > NAMED else ""
-    text = f"a job needs {plural(wanted, 'GPU')}: too many for {', '.join(few[:NAMED])}{more}"
-    return Finding("gpus", verdict, text, 'workers.types = ["g5.xlarge", …], or run.gpus_per_job')
+    text = f"a job needs {plural(wanted, 'GPU')}; too few in {', '.join(few[:NAMED])}{more}"
+    return Finding(
+        "gpus", verdict, text, 'workers.types = ["g5.xlarge", …], or change run.gpus_per_job'
+    )
 
 
 def judge_own_gpus(found: int, wanted: int, *, answers: bool, described: bool) -> Finding:
@@ -181,7 +181,9 @@ def judge_containers(missing: Sequence[str], *, allowed: bool) -> Finding:
             "kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)"
         )
         return Finding("containers", Verdict.BAD, text, fix)
-    return Finding("containers", Verdict.GOOD, "skopeo is here, and user namespaces are allowed")
+    return Finding(
+        "containers", Verdict.GOOD, "skopeo is installed, and user namespaces are allowed"
+    )
 
 
 def judge_disks(limit: int, used: int, wanted: int) -> Finding:
@@ -190,8 +192,8 @@ def judge_disks(limit: int, used: int, wanted: int) -> Finding:
     text = f"{free:,} of {limit:,} GiB of gp3 storage are free"
     if wanted <= free:
         return Finding("disks", Verdict.GOOD, text)
-    fix = 'Service Quotas, Amazon EBS, "Storage for General Purpose SSD (gp3)"'
-    return Finding("disks", Verdict.BAD, f"{text}; {wanted:,} are wanted", fix)
+    fix = 'ask in Service Quotas, Amazon EBS, "Storage for General Purpose SSD (gp3)"'
+    return Finding("disks", Verdict.BAD, f"{text}; this run needs {wanted:,}", fix)
 
 
 def judge_requests(limits: CallLimits | None, wanted: int) -> Finding:
@@ -214,7 +216,7 @@ def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Find
     seen = [one for one in found.subnets if not found.is_hidden(one)]
     if not seen:
         count = plural(len(found.subnets), "subnet")
-        text = f"the routes of {count} belong to their owner, who alone sees them"
+        text = f"only the owner of {count} can see their routes"
         return Finding(
             "network", Verdict.LOOK, text, "ask the VPC's owner for routes to S3 and SQS"
         )
@@ -223,15 +225,15 @@ def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Find
     closed = [id_ for id_, services in missing.items() if services]
     if closed:
         verdict = Verdict.LOOK if len(closed) < len(reached) else Verdict.BAD
-        text = f"no way out of {', '.join(closed[:2])}"
+        text = f"{', '.join(closed[:2])} cannot reach all that workers need"
         services = " and ".join(sorted(frozenset().union(*missing.values())))
-        fix = f"a NAT or internet gateway, or VPC endpoints for {services}"
+        fix = f"add a NAT or internet gateway, or VPC endpoints for {services}"
         return Finding("network", verdict, text, fix)
     mute = frozenset().union(*(besides - there for there in reached.values() if there is not None))
     if mute:
         names = ", ".join(sorted(mute))
-        text = f"S3 and SQS have VPC endpoints, {names} none"
-        fix = "endpoints for those, too, or leave out what they are for"
+        text = f"S3 and SQS have VPC endpoints, but not {names}"
+        fix = "add endpoints for those, too, or turn off what needs them"
         return Finding("network", Verdict.LOOK, text, fix)
     if paying := [one for one in seen if found.pays_for_s3(one)]:
         return _paying_for_s3(paying, found)
@@ -241,7 +243,7 @@ def judge_network(found: Network, besides: frozenset[str] = frozenset()) -> Find
 
 def _paying_for_s3(paying: Sequence[Any], found: Network) -> Finding:
     first = paying[0]
-    text = f"S3 by a NAT gateway, about ${NAT_USD_PER_GB} a GB; an S3 gateway endpoint is free"
+    text = f"a NAT gateway carries S3, ${NAT_USD_PER_GB} a GB; an S3 gateway endpoint is free"
     tables = " ".join(sorted({table for one in paying for table in found.table_ids(one)}))
     fix = (
         f"aws ec2 create-vpc-endpoint --vpc-id {first['VpcId']} --route-table-ids {tables}\n"
@@ -255,7 +257,7 @@ def judge_versions(old: int, *, at_least: bool) -> Finding:
     usd = old / 2**30 * S3_USD_PER_GIB_MONTH
     some = "at least " if at_least else ""
     text = f"keeps older versions: {some}{show_size(old)}, about ${usd:.2f} a month"
-    fix = "clean finished runs; a lifecycle rule deletes noncurrent versions"
+    fix = "clean finished runs, or add a lifecycle rule for noncurrent versions"
     return Finding("bucket", Verdict.LOOK, text, fix)
 
 
@@ -313,7 +315,7 @@ def judge_leftovers(
     if known:
         oldest = max(known, key=lambda one: one.hours)
         runs = sorted({one.run for one in known})
-        things, of = plural(len(known), "thing"), plural(len(runs), "run")
+        things, of = plural(len(known), "resource"), plural(len(runs), "run")
         text = f"{things} of {of} with no sign of life, up to {oldest.hours:.0f} h old"
         return Finding("leftovers", Verdict.LOOK, text, f"parallelize kill --run {oldest.run}")
     if idle:

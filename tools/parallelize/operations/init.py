@@ -17,7 +17,7 @@ schema = 1
 [run]
 # name  = "scans"               # default: this folder's name
 inputs  = "inputs/"             # a folder, a glob, @list.txt or s3://bucket/prefix/
-# exclude = ["*.log", "old/"]   # not these; .DS_Store and the like are left out anyway
+# exclude = ["*.log", "old/"]   # skip these; .DS_Store and the like are always skipped
 command = "./job.sh"            # called as: ./job.sh INPUT ; prints the files it made
 # shell = true                  # a shell reads the command; the input is "$1" in it
 env     = "env/"                # what the command needs, itself included
@@ -25,12 +25,12 @@ timeout = "30m"                 # per file
 attempts = 3                    # then the file counts as failed
 # setup = "./setup.sh"          # once per worker, before its first job; may add to env/
 # halt = "5%"                   # pause the run when 5% of the files, or a number, have failed
-# require_output = true         # a command that makes no file has failed; false: it need not
+# require_output = true         # fail a command that makes no file; false: accept it
 # memory_per_job = "2GiB"
 # gpus_per_job   = 1
 
 [output]
-# to     = "s3://bucket/out/"   # default: beside everything else of the run
+# to     = "s3://bucket/out/"   # default: with the run's other data
 # name   = "{dir}/{stem}{suffix}"   # also {run} and {hash}
 # on_clash = "fail"             # or "suffix", "replace"
 # collect = "*.png"             # outputs whose names the command does not print
@@ -46,7 +46,7 @@ count   = 2
 # types = ["c7i.xlarge", "c6i.xlarge", "m6i.xlarge"]
 # slots = "auto"                # files at once per worker: one per vCPU; or 4, or "2x"
 # market = "spot"               # or "on-demand"
-# max_hours = 12                # each worker switches itself off by then
+# max_hours = 12                # then a worker shuts itself down
 # max_cost  = 20.0              # US dollars, estimated
 
 [report]

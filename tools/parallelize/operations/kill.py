@@ -84,9 +84,9 @@ def record(statement: Statement) -> dict[str, Any]:
 def unclear(statement: Statement) -> ServiceError:
     """Return the error for machines that are still there after the wait."""
     return ServiceError(
-        f"something of run {statement.run} is still there",
-        "AWS was told to end it, and has not finished",
-        "parallelize kill   again, until it says that nothing is left",
+        f"run {statement.run} still has a machine, group or volume",
+        "AWS has not finished deleting it",
+        "parallelize kill   again, until nothing is left",
     )
 
 
@@ -111,7 +111,7 @@ def find(context: Context) -> Compute:
 def planned_drain(context: Context, compute: Compute) -> Iterator[str]:
     """Say what `drain` would do."""
     for group in compute.groups:
-        yield f"would hold the Auto Scaling group {group.name}"
+        yield f"would stop the Auto Scaling group {group.name} from starting workers"
     there = plural(len(compute.machines), "worker")
     yield f"would ask {there} of run {context.run} to leave"
 

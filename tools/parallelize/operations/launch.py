@@ -135,7 +135,7 @@ def await_price(context: Context, plan: LaunchPlan) -> LaunchPlan:
     try:
         while plan.dear:
             _tell(plan, context)
-            context.tell("nothing is started before; ctrl-C ends the wait")
+            context.tell("nothing starts until then; ctrl-C ends the wait")
             price_wait.wait(context.client("ec2"), plan.dear, is_over, context.tell)
             plan = make_plan(context, below=asked.below, force=asked.force)
     except KeyboardInterrupt:

@@ -78,7 +78,7 @@ def matching_types(ec2: EC2Client, wanted: Requirements) -> tuple[str, ...]:
         raise UsageError(
             "no machine type of this region meets the requirements",
             "workers.vcpus, workers.memory, workers.accelerators and workers.types apply together",
-            "ask for less, or widen the ranges",
+            "lower them, or widen the ranges",
         )
     if len(found) > MOST_TYPES:
         raise UsageError(

@@ -71,10 +71,10 @@ def notify_of(context: Context) -> Notify | None:
     if not EMAIL.fullmatch(target):
         return Notify(command=tuple(shlex.split(target)))
     if context.elsewhere:
-        context.tell("run.notify: no e-mail will be sent: there is no stack with a topic here")
+        context.tell("run.notify: no e-mail will be sent, because only a stack on AWS has a topic")
         return None
     context.tell(
-        f"run.notify: the e-mail goes to all who get the stack's alarms. If {target} does not yet: "
+        f"run.notify: everyone who gets the stack's alarms gets the e-mail. To add {target}: "
         f"parallelize setup --email {target}"
     )
     partition = context.session.get_partition_for_region(context.region)
@@ -276,7 +276,9 @@ def add_to_manifest(
         added = write_parts(store, layout, made, known.next_part)
         if added is not None:
             return known.total + added
-    raise ServiceError(f"other clients keep writing to the manifest of run {layout.run}")
+    raise ServiceError(
+        f"other clients keep writing to the manifest of run {layout.run}", fix="try again later"
+    )
 
 
 def has_bucket(context: Context) -> bool:
@@ -303,4 +305,4 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
             "parallelize setup, or: parallelize prep --create-bucket",
         )  # fmt: skip
     bucket.create(s3, name, context.region, context.settings.aws.tags)
-    context.tell(f"made the bucket {name}")
+    context.tell(f"created the bucket {name}")

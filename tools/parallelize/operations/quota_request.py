@@ -50,8 +50,8 @@ def plan_quota(client: ServiceQuotasClient, market: Market, kind: str, wanted: i
     code = quotas.quota_code(market, kind)
     if code is None:
         raise UsageError(
-            f"which quota {kind} counts towards is not known here",
-            fix="Service Quotas in the AWS console",
+            f"cannot tell which quota {kind} counts towards",
+            fix="request it in the AWS console, under Service Quotas",
         )
     now = describe.find_limit(client, code)
     if now is not None and wanted <= now:

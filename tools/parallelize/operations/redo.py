@@ -141,5 +141,5 @@ def redo_late(context: Context, known: Collection[str]) -> bool:
         if one.etag not in known and one.reason is not Reason.UNKNOWN
     }
     if late:
-        context.tell(f"{plural(len(late), 'job')} had begun before the change")
+        context.tell(f"{plural(len(late), 'job')} began before the change; processing again")
     return redo(context, late, (), renewed=True) > 0

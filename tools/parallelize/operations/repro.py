@@ -47,7 +47,9 @@ def repro(context: Context, file: str, out: Path | None = None) -> one_file.Done
         environment = run.environment
         archive = fetch_environment(context, environment, record, partial) if environment else None
         image = fetch_image(context, run.image, record, partial) if run.image else None
-    context.tell(f"{shown(entry.key, 60)} of run {run.name}: again, here; nothing is sent to AWS")
+    context.tell(
+        f"processing {shown(entry.key, 60)} of run {run.name} here; nothing is sent to AWS"
+    )
     resolved = as_settings(context.resolved, run, archive, entry.number, image)
     if entry.files is None:
         return one_file.process(resolved, entry.key, paths[entry.key], folder / OUTPUT)

@@ -176,7 +176,8 @@ def _chosen(
     """Return the jobs to send again; UsageError for a named file that should not be."""
     if again and not files:
         raise UsageError(
-            "--again is for files that are named", "all of a run would be paid for once more",
+            "--again needs the names of files",
+            "without names, you would pay for the whole run again",
             "parallelize retry --again FILE, or another run: --run NAME",
         )  # fmt: skip
     failed = failed_results(context.store, context.layout)
@@ -193,7 +194,7 @@ def _chosen(
 
 def _nothing_to_retry(context: Context, run: Run) -> NothingToDoError:
     found = find_silent(context.store, context.layout, run)
-    fix = "parallelize retry --silent   takes those, too" if found.count else None
+    fix = "parallelize retry --silent   sends those, too" if found.count else None
     told = "\n".join(line.strip() for line in told_silent(found)) or None
     return NothingToDoError("nothing to retry: no job has failed", told, fix)
 
@@ -216,11 +217,12 @@ def _finished(context: Context, run: Run, key: str, *, again: bool) -> Result | 
         return result
     if result is None:
         raise UsageError(
-            f"the job of {shown(key)} has no result yet", "it waits, or a worker has it",
+            f"the job of {shown(key)} has no result yet",
+            "it is waiting, or a worker is processing it",
             f"parallelize status; to send it once more: parallelize retry --again {quoted(key)}",
         )  # fmt: skip
     raise UsageError(
-        f"the job of {shown(key)} has not failed", "its outputs are there, as it wrote them",
+        f"the job of {shown(key)} has not failed", "its outputs exist, unchanged",
         f"to process it again anyway: parallelize retry --again {quoted(key)}",
     )  # fmt: skip
 

@@ -254,7 +254,7 @@ def prepare(context: Context, again: Sequence[str] | None, *, local: bool) -> pr
         return prep.prepare(context, again=again, before_sending=ahead)
     except BaseException:
         if begun:
-            context.tell("stopping the local workers, for which there is nothing to do")
+            context.tell("stopping the local workers: they have nothing to do")
             ec2 = context.client("ec2")
             instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.names)])
         raise
@@ -314,7 +314,9 @@ def _write_page(context: Context, total: int, seen: Seen) -> Path | None:
     if not context.settings.report.html:
         return None
     if total > REPORTED_FILES:
-        context.tell(f"a report on this many files takes a while: parallelize report{context.hint}")
+        context.tell(
+            f"no report of this many files unless you ask: parallelize report{context.hint}"
+        )
         return None
     try:
         return write_report(context, seen=seen)
@@ -335,7 +337,7 @@ def _write_joblog(context: Context, snapshot: Snapshot, file: Path) -> bool:
     try:
         write_lines(file, joblog(load_run(store, context), entries, results))
     except UsageError as error:
-        context.tell(f"no list of jobs: {error}".replace("\n", "\n  "))
+        context.tell(f"no job log: {error}".replace("\n", "\n  "))
         return False
     return True
 
@@ -381,7 +383,7 @@ def _interruptible(context: Context, *, local: bool) -> Iterator[None]:
             try:
                 _end_workers(context)
             except KeyboardInterrupt:
-                context.tell("not waited for: the local workers leave in a few seconds")
+                context.tell("not waiting: the local workers leave in a few seconds")
                 raise
             context.tell("the local workers have ended; the same command continues the run")
         else:

@@ -156,7 +156,7 @@ def _plan_launch(context: Context, plan: ScalePlan, *, force: bool) -> LaunchPla
 def _end(context: Context, clients: ComputeClients, plan: ScalePlan) -> None:
     for machine in plan.hung:
         minutes = HUNG_SECONDS // 60
-        context.tell(f"{machine.id} was silent for {minutes} minutes, and is terminated")
+        context.tell(f"terminating {machine.id}, which was silent for {minutes} minutes")
     groups.release(clients.autoscaling, [one.id for one in plan.ended if one.group])
     instances.terminate(clients.ec2, [one.id for one in plan.ended if not one.group])
 
@@ -167,7 +167,7 @@ def _shrink(context: Context, clients: ComputeClients, scaling: Scaling) -> None
     if scaling.group:
         # The new size limits how many its alarms or a lost worker may bring back.
         groups.limit(clients.autoscaling, scaling.group, plan.grouped)
-    context.tell(f"{plural(len(plan.leaving), 'worker')} asked to leave, {plan.wanted} to stay")
+    context.tell(f"asked {plural(len(plan.leaving), 'worker')} to leave; {plan.wanted} stay")
     await_gone(clients, context.names, {machine.id for machine in plan.ended})
     left = _look(context, clients)
     alive = sum(machine.state in instances.BILLED for machine in left.machines)

@@ -62,10 +62,10 @@ def planned(context: Context, there: Stack, given: Mapping[str, str]) -> Iterato
     """Say what `deploy` would change."""
     status = there.status()
     if status == DELETING:
-        yield f"would wait until the stack {there.name} is gone, and make it again"
+        yield f"would wait until the stack {there.name} is gone, and create it again"
         return
     if _has_failed(context, there, status):
-        yield f"would delete the stack {there.name}, and make it again"
+        yield f"would delete the stack {there.name}, and create it again"
         return
     parameters = _parameters(context, there, given)
     with there.change_set(stack.template(), parameters, context.settings.aws.tags) as changes:
@@ -95,7 +95,7 @@ def deploy(context: Context, there: Stack, given: Mapping[str, str], sure: Sure)
 def _parameters(context: Context, there: Stack, given: Mapping[str, str]) -> dict[str, str]:
     parameters = with_listable({**stack_parameters(context, there), **given}, there.parameters())
     if parameters.get("CreateBucket") == "false":
-        context.tell(f"bucket {context.bucket} exists already; its policy is left to its owner")
+        context.tell(f"bucket {context.bucket} exists already; setup leaves its policy unchanged")
     return parameters
 
 
@@ -134,7 +134,7 @@ def check_free(name: str, status: str | None) -> None:
     if standing(status) is Standing.STUCK:
         raise ServiceError(
             f"the stack is stuck ({status})",
-            "a change failed, and so did taking it back",
+            "a change failed, and so did its rollback",
             f"aws cloudformation continue-update-rollback --stack-name {name}",
         )
 
@@ -195,13 +195,11 @@ def tell_sandbox(context: Context, phone: str) -> None:
         with translated("SNS"):
             answer = context.client("sns").get_sms_sandbox_account_status()
     except ParallelizeError as error:
-        context.tell(
-            f"whether SMS reaches {escape(phone)} could not be read ({escape(error.what)})"
-        )
+        context.tell(f"cannot tell whether SMS reaches {escape(phone)} ({escape(error.what)})")
         return
     if answer["IsInSandbox"]:
         context.tell(
-            "this account's SMS reaches verified numbers only; for this one:\n"
+            "this account can send SMS only to verified numbers; to verify this one:\n"
             f"  aws sns create-sms-sandbox-phone-number --phone-number {escape(phone)}\n"
             "  aws sns verify-sms-sandbox-phone-number --one-time-password CODE"
             f" --phone-number {escape(phone)}"
@@ -215,7 +213,7 @@ def find_outputs(there: Stack) -> dict[str, str]:
         status = there.status()
         raise NothingToDoError(
             f"there is no stack {there.name} in this region",
-            f"there is one that was not made: {status}" if status else None,
+            f"its status is {status}" if status else None,
             "parallelize setup",
         )
     return found
@@ -236,7 +234,7 @@ def _check_policies_free(context: Context, there: Stack) -> None:
     try:
         check_policies_free(context.client("iam"), policies)
     except AccessError as error:
-        context.tell(f"who holds the stack's policies could not be read ({error.what})")
+        context.tell(f"cannot tell who uses the stack's policies ({error.what})")
 
 
 def planned_deletion(there: Stack) -> list[str]:
@@ -251,7 +249,7 @@ def delete(context: Context, there: Stack, sure: Sure) -> None:
     there.delete(_teller(context, there))
     if key:
         take_grant_back(context, key)
-    context.tell(f"the stack is gone; bucket {context.bucket} stays, it holds your results")
+    context.tell(f"deleted the stack; bucket {context.bucket} stays, with your results")
 
 
 def find_volume_key(context: Context) -> str | None:
@@ -259,7 +257,7 @@ def find_volume_key(context: Context) -> str | None:
     try:
         return volume_key.find_key(context.client("ec2"), context.client("kms"))
     except ParallelizeError as error:
-        context.tell(f"which key encrypts volumes could not be read ({escape(error.what)})")
+        context.tell(f"cannot tell which key encrypts volumes ({escape(error.what)})")
         return None
 
 

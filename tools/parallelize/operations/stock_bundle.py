@@ -42,7 +42,7 @@ def _pack_one(context: Context, system: Distribution, architecture: str) -> Bund
 
     wanted = (system.python, architecture, user_cache_path("parallelize"))
     if not wheel_folder(*wanted).is_dir():
-        context.tell(f"pip fetches the agent's libraries for {system.title}, once")
+        context.tell(f"fetching the agent's libraries for {system.title} with pip")
     body = make_bundle(*wanted)
     sha256 = hashlib.sha256(body).hexdigest()
     key = context.layout.root.key("bootstrap", f"{sha256}.zip")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 NAMED = 3
-WITHOUT_ROLE = "without their role they could store nothing"
+WITHOUT_ROLE = "without the stack's role, workers could store nothing"
 
 
 def check_unused(context: Context, *, force: bool) -> None:
@@ -47,7 +47,7 @@ def check_unused(context: Context, *, force: bool) -> None:
     if waiting:
         first = next(iter(waiting))
         raise UsageError(
-            f"{plural(sum(waiting.values()), 'message')} of {_names(waiting)} in queues",
+            f"queues of {_names(waiting)} hold {plural(sum(waiting.values()), 'message')}",
             "those runs may not be over, or have failed files that nobody has looked at",
             f"parallelize clean --run {first}   or --force, which leaves the queues",
         )

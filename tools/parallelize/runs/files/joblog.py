@@ -26,7 +26,7 @@ NEVER_RUN = -1
 
 def joblog_at(file: Path) -> Written:
     """Return the file for a list of jobs, which replaces no other file."""
-    return Written(file, "the list of jobs", "give another file with --joblog")
+    return Written(file, "the job log", "give another file with --joblog")
 
 
 def write_lines(file: Path, lines: Iterable[str]) -> None:
