@@ -107,7 +107,7 @@ def test_a_worker_that_may_not_store_says_so_in_its_console(shell: Shell, lose: 
     lose("agent", "s3:PutObject")
     before = {one["id"] for one in shell.machines()}
     said = told(shell, 1)
-    assert "one that has ended says why in its console" in said
+    assert "the console of one that has ended says why" in said
     assert "consoles: parallelize local status" in said
     (console,) = [one["console"] for one in shell.machines() if one["id"] not in before]
     assert "not authorized to perform: s3:PutObject" in Path(console).read_text()

@@ -112,7 +112,7 @@ FILES = (
         "file-of-the-users",
         "a download writes over no file that none has written",
         f"{TOOLS}runs/files/download_record.py",
-        '            return f"a file of this name exists that no download wrote; {_MOVE}"\n',
+        '            return f"a file of this name exists, which no download wrote; {_MOVE}"\n',
         "            return None\n",
         (f"{DOWNLOAD}test_a_file_that_no_download_has_written_stays",),
     ),

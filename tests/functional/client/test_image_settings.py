@@ -151,7 +151,7 @@ def test_packages_are_left_to_the_image_and_that_is_said(
     (project.folder / "env" / "requirements.txt").write_text("numpy\n")
     configure(project, name=project.run, command="./job.sh", env="env/", image=PINNED)
     assert project.call("prep") == 0
-    assert "requirements.txt of the environment is left to run.image" in capsys.readouterr().err
+    assert "requirements.txt of the environment is ignored" in capsys.readouterr().err
     assert record(project)["dependencies"] is None
 
 

@@ -58,5 +58,5 @@ def test_a_watch_of_a_paused_run_without_workers_ends_and_says_what_to_do(
         [PROGRAM, "status", "--watch", *words], capture_output=True, text=True, check=False
     )
     told = " ".join((watching.stdout + watching.stderr).split())
-    assert "the run is paused: too much has failed; parallelize enqueue lets it go on" in told
+    assert "the run is paused: too much has failed; parallelize enqueue resumes it" in told
     assert watching.returncode == 1, "as of a run command"

@@ -53,7 +53,7 @@ def test_status_tells_what_it_knows_and_that_ec2_tells_no_more(
     page = " ".join(capsys.readouterr().out.split())
     assert "1 waiting" in page
     assert "no worker has reported yet" in page
-    assert "EC2 tells no more" in page
+    assert "EC2 cannot tell more" in page
 
 
 def test_the_report_says_that_ec2_gave_no_answer(

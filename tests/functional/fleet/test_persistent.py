@@ -179,7 +179,7 @@ def test_enqueue_lets_a_run_without_a_group_go_on(account, parallelize):
     parallelize("stop", "--run", "scans")
     code, _, err = parallelize("enqueue", "--run", "scans")
     assert code == 0
-    assert "it goes on" in " ".join(err.split())
+    assert "resumed run scans" in " ".join(err.split())
     assert "fix:" not in err
 
 

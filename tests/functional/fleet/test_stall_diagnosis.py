@@ -81,7 +81,9 @@ def test_a_fleet_that_is_held_is_named_with_what_lets_it_go_on(scans, paralleliz
     group = {"AutoScalingGroupName": "parallelize-scans"}
     autoscaling.update_auto_scaling_group(**group, DesiredCapacity=0)
     autoscaling.suspend_processes(**group, ScalingProcesses=["Launch"])
-    assert why(scans) == "its fleet is held, and starts no workers: parallelize scale N"
+    assert (
+        why(scans) == "its fleet is held and starts no workers; to resume it: parallelize scale N"
+    )
 
 
 def test_a_fleet_that_is_held_for_a_worker_that_failed_says_with_what(scans, parallelize):
@@ -138,4 +140,4 @@ def test_what_ec2_does_not_tell_is_said_beside_what_the_workers_told(scans, para
         stub.add_response("describe_instances", {})
         status = status_of(Reader(scans.store, LAYOUT).snapshot())
         told = told_by_ec2(ComputeClients(client, client, client), Names("scans"), status)
-    assert told.why == f"{status.why}; EC2 tells no more: EC2's answer cannot be understood"
+    assert told.why == f"{status.why}; EC2 cannot tell more: EC2's answer cannot be understood"

@@ -155,7 +155,7 @@ def test_a_full_disk_is_not_tried_with_every_other_output(tmp_path: Path) -> Non
     assert len(broken) == 498, "what is there already is not missing"
     assert store.asked < 100
     assert {refusal.why for refusal in broken} == {
-        "No space left on device; make room, and the same command fetches the rest"
+        "No space left on device; free some space, then the same command fetches the rest"
     }
 
 

@@ -261,7 +261,7 @@ def test_programs_of_a_zip_that_marks_none_as_executable_are_named(
 ) -> None:
     path = a_zip(tmp_path / "env.zip", entries, system=system, mode=mode)
     said = " ".join(zip_remarks(path, "./job.sh"))
-    assert f"and not {named}" in said
+    assert f"but not {named}" in said
     assert zip_remarks(a_zip(path, entries, system=UNIX, mode=0o100755), "./job.sh") == []
 
 

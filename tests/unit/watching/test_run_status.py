@@ -307,7 +307,7 @@ def test_it_says_why_a_run_is_paused() -> None:
     scene.beat("i-1")
     scene.describe(paused="the first 20 all failed")
     why = status_of(scene.snapshot()).why or ""
-    assert "paused: the first 20 all failed; parallelize enqueue lets it go on" in why
+    assert "paused: the first 20 all failed; parallelize enqueue resumes it" in why
 
 
 def test_what_it_proposes_means_the_same_run(tmp_path: Path) -> None:

@@ -220,5 +220,5 @@ def _check_binary(program: Program, machines: set[str]) -> None:
     if machine and machine not in machines:
         raise UsageError(
             f"{name} is made for {machine}, but workers are {' and '.join(sorted(machines))}",
-            "by workers.types", "build it for them, or choose other workers.types",
+            "workers.types decides that", "build it for them, or choose other workers.types",
         )  # fmt: skip

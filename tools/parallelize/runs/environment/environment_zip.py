@@ -79,7 +79,8 @@ def add_file(archive: Path, name: str, text: str) -> None:
     with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED, compresslevel=6) as opened:
         if name in opened.namelist():
             raise UsageError(
-                f'the environment cannot hold "{escape(name)}"', "the lock is sent by that name",
+                f'the environment cannot hold "{escape(name)}"',
+                "parallelize sends the lock under that name",
                 "take it out of the environment",
             )  # fmt: skip
         info = zipfile.ZipInfo(name, _TIME)
@@ -156,8 +157,8 @@ def _check_names(path: Path) -> None:
         odd = [i.filename for i in archive.infolist() if "\\" in i.filename]
         if odd and any(info.create_system != _UNIX for info in archive.infolist()):
             raise UsageError(
-                f"{escape(str(path))} was made on Windows: its folders have backslashes",
-                f"on a worker, {escape(odd[0])} would be a file of that name, in no folder",
+                f"{escape(str(path))} was made on Windows: its paths contain backslashes",
+                f"on a worker, {escape(odd[0])} would be one file name, without a folder",
                 "give the folder itself (run.env), or make the zip with another program",
             )
 
@@ -182,7 +183,7 @@ def zip_remarks(path: Path, command: str) -> list[str]:
     more = f" and {len(programs) - 1:,} more" if len(programs) > 1 else ""
     made = f"{escape(str(path))} marks no file as executable, as if made on Windows: workers make "
     return [
-        f"{made}{escape(command)} executable, and not {name}{more}",
+        f"{made}{escape(command)} executable, but not {name}{more}",
         f"if the command starts these: give the folder itself (run.env), or call sh {name}",
     ]
 

@@ -139,8 +139,8 @@ def _requirements(folder: Path, source: Source, pinned: str) -> str:
 def _not_ours(source: Source) -> UsageError:
     own = escape(_written(source))
     return UsageError(
-        f"{own} was not made by parallelize, and stays as it is",
-        f"the lock of {escape(source.file)} would be written over it",
+        f"{own} was not made by parallelize, so it is not overwritten",
+        f"the lock of {escape(source.file)} has the same name",
         f'run.dependencies = "{own}" in parallelize.toml, to install what it names; '
         "or move it away, to have the list locked again",
     )

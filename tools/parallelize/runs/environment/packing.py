@@ -239,7 +239,7 @@ def _leave_to_image(context: Context, folder: Path) -> None:
     except UsageError:
         found = None
     if found:
-        say(f"{escape(found.file)} of the environment is left to run.image: nothing is installed")
+        say(f"{escape(found.file)} of the environment is ignored: run.image brings the packages")
 
 
 def _tell_left_to_setup(folder: Path) -> None:
@@ -248,8 +248,8 @@ def _tell_left_to_setup(folder: Path) -> None:
     except UsageError:
         return  # there are several: run.setup decides which of them to use
     if found:
-        say(f"{escape(found.file)} of the environment is left to run.setup; to have it installed "
-            f'before: run.dependencies = "{escape(found.file)}"')  # fmt: skip
+        say(f"{escape(found.file)} of the environment is left to run.setup; to install it first: "
+            f'run.dependencies = "{escape(found.file)}"')  # fmt: skip
 
 
 def _tell(context: Context, source: Source, locked: Locked) -> None:

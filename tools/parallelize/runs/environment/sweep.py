@@ -47,7 +47,7 @@ def sweep_shared(context: Context) -> None:
             continue
         if gone:
             count = plural(gone, f"shared {what}")
-            context.tell(f"{count} deleted, which no run names any more")
+            context.tell(f"deleted {count} that no run uses any more")
 
 
 def sweep(store: Store, base: Location) -> int:

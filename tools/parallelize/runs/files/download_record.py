@@ -65,10 +65,10 @@ class DownloadRecord:
         if not os.path.lexists(target):
             return None
         if not stat.S_ISREG(target.lstat().st_mode):
-            return f"{_what(target)} of this name exists that no download made; {_MOVE}"
+            return f"{_what(target)} of this name exists, which no download made; {_MOVE}"
         written = self._written(name)
         if not written:
-            return f"a file of this name exists that no download wrote; {_MOVE}"
+            return f"a file of this name exists, which no download wrote; {_MOVE}"
         if sha256_of(target) not in written:
             return f"the file there was changed after its download; {_MOVE}"
         return None

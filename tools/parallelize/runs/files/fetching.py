@@ -340,7 +340,7 @@ class Fetcher:
             return Refusal(output.key, error.what)
         why = error.strerror or str(error)
         if error.errno in NO_ROOM:
-            why += "; make room, and the same command fetches the rest"
+            why += "; free some space, then the same command fetches the rest"
             self.full.append(why)
         return Refusal(output.key, why)
 

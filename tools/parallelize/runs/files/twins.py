@@ -87,17 +87,17 @@ def twin_remarks(keys: Iterable[str]) -> list[str]:
     if twins.alike:
         remarks.append(
             f"on macOS and Windows these inputs have the same name: {_pairs(twins)}\n"
-            "  their outputs may be told apart there only with {hash} in output.name"
+            "  to keep their outputs apart there, add {hash} to output.name"
         )
     if twins.both:
         remarks.append(
             f"both an input and a folder of inputs: {_named(twins.both)}\n"
-            "  an output of that name could not be downloaded: no disk has both of one name"
+            "  an output of that name could not be downloaded, because the folder takes its name"
         )
     elif stems := _stems_that_are_folders(keys):
         remarks.append(
             f"both an input and a folder of inputs but for the suffix: {_named(stems)}\n"
-            "  an output without a suffix could not be downloaded: no disk has both of one name"
+            "  an output without suffix could not be downloaded, because the folder takes its name"
         )
     return remarks
 
@@ -109,10 +109,12 @@ def told_twins(twins: Twins) -> list[str]:
         told.append(f"on macOS and Windows these outputs have the same name: {_pairs(twins)}")
     if twins.both:
         told.append(
-            f"both an output and a folder of outputs: {_named(twins.both)}: no disk has both"
+            f"both an output and a folder of outputs: {_named(twins.both)} (no disk holds both)"
         )
     return (
-        [*told, "  other names for the next run: output.name in parallelize.toml"] if told else []
+        [*told, "  to avoid this in the next run, change output.name in parallelize.toml"]
+        if told
+        else []
     )
 
 

@@ -154,7 +154,7 @@ def _check(file: Outgoing, sha256: str) -> None:
 def _changed(file: Outgoing) -> UsageError:
     return UsageError(
         f"{shown(file.name, 50)} changed while it was read and sent",
-        "nothing of this call has become part of the run",
+        "this command added nothing to the run",
         "wait until nothing writes to it, then run the command again",
     )
 

@@ -163,7 +163,7 @@ def no_inputs(spec: str, left_out: Sequence[str], where: str) -> UsageError:
     return UsageError(
         f"there are no inputs in {escape(spec)}",
         told_left_out(left_out) or where,
-        "put files there, or give another place with --inputs",
+        "put files there, or name another place with --inputs",
     )
 
 
@@ -256,7 +256,7 @@ def _in_folder(
     if left and not rules.include:
         return LeftOut(key)
     if len(os.fsencode(key)) >= keys.MAX_S3_KEY_BYTES:
-        return Refused(key, "it is a folder nested so deeply that S3 takes no key in it")
+        return Refused(key, "it is a folder nested too deeply: keys in it would be too long for S3")
     return _Folder(Path(path), key, (*place.above, identity), left)
 
 

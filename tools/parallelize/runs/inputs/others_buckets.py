@@ -25,6 +25,6 @@ def reading(context: Context, bucket: str) -> Iterator[None]:
             error.what,
             error.why,
             f"parallelize setup --set 'ReadableObjects=arn:{partition}:s3:::{escape(bucket)}/*'\n"
-            "gives workers and submitters access, to a public bucket, too. Its owner has to allow\n"
-            "your account. If its readers pay: aws.requester_pays (docs/aws-setup.md)",
+            "lets workers and submitters read it (a public bucket, too). Its owner has to\n"
+            "allow your account. If its readers pay: aws.requester_pays (docs/aws-setup.md)",
         ) from error.__cause__

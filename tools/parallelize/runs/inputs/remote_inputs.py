@@ -118,7 +118,7 @@ def _is_no_content(item: ObjectInfo) -> bool:
 
 def _why_not(key: str) -> str | None:
     if key.endswith("/"):
-        return "its name ends in a slash, as no file's can, and it has content"
+        return "it has content, but its name ends in a slash, which no file name can"
     return keys.refusal(key)
 
 
@@ -148,7 +148,7 @@ def _is_object(spec: str, store: Store, key: str) -> bool:
     raise UsageError(
         f"{escape(spec)} is both an object and a folder of objects",
         None,
-        f"{escape(spec)}/ means what is in the folder; a list with that line, the object",
+        f"for the folder: {escape(spec)}/; for the object: a list with that one line",
     )
 
 

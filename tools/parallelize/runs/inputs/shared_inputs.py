@@ -152,7 +152,7 @@ def read_names(body: bytes) -> list[str]:
         raise _refused(str(error)) from None
     names = content.decode(errors="replace").splitlines()
     if len(content) > MAX_LIST_BYTES or not all(map(_SHA256.fullmatch, names)):
-        raise _refused("it has something else than checksums")
+        raise _refused("it contains something other than checksums")
     return names
 
 

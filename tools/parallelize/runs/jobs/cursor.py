@@ -101,5 +101,5 @@ def busy(seconds: float) -> ServiceError:
     return ServiceError(
         "another enqueue is sending this run's jobs",
         f"it holds the list for at most {seconds:.0f} s more",
-        "wait for it; if it was killed, try again then",
+        "wait for it; if it was killed, try again after that",
     )

@@ -81,7 +81,9 @@ class Sheet:
             next(table, None)
             for number, cells in table:
                 if len(cells) != width:
-                    raise self._wrong(number, f"it has {len(cells)} cells, the header {width}")
+                    raise self._wrong(
+                        number, f"it has {len(cells)} cells, but the header has {width}"
+                    )
                 self._check_cells(number, cells)
                 yield number, cells
 
@@ -381,6 +383,6 @@ def _check_missing(inputs: Sequence[_Seen]) -> None:
     name = next(about.column.name for about in inputs if about.missing)
     raise UsageError(
         f"{plural(count, 'file')} of the sheet cannot be an input", "\n".join(lines),
-        "put them there, names are relative to the sheet; nothing was sent\n"
-        f'a column of text that looks like files is called "--env {escape(name)}" in the header',
+        "put them there (names are relative to the sheet); nothing was sent\n"
+        f'if the column is text, not files: write "--env {escape(name)}" in the header',
     )  # fmt: skip

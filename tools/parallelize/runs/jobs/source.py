@@ -160,7 +160,7 @@ def _check_some(setting: str | int, grouped: Grouped) -> None:
         raise UsageError(
             f'no input matches run.group = "{escape(str(setting))}"',
             f"for example {escape(grouped.ungrouped[0])}" if grouped.ungrouped else None,
-            "a pattern is held against the end of an input's path below run.inputs",
+            "a pattern must match the end of an input's path below run.inputs",
         )
 
 

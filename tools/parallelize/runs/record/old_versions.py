@@ -81,5 +81,5 @@ def _delete(s3: S3Client, bucket: str, versions: Sequence[Version]) -> None:
         raise ServiceError(
             f"S3 does not delete a version of {escape(fault.get('Key', ''))}",
             f"{fault.get('Code')}: {escape(fault.get('Message', ''))}",
-            "an object lock or MFA delete keeps it; else: parallelize clean   again",
+            "an object lock or MFA delete keeps it; otherwise: parallelize clean   again",
         )

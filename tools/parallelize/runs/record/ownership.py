@@ -185,5 +185,5 @@ def another(context: Context, there: Origin) -> OthersRunError:
         f"run {context.run} is another project's, made by {_named(there)}",
         f"its inputs, outputs and queues are not those of this folder{copied}",
         "--run NAME   gives a run of your own another name\n"
-        "--join       works on that run together with them, if you mean it",
+        "--join       works on that run together with them",
     )

@@ -124,9 +124,9 @@ def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Word
     words, template = split_command(text), split_template(text, columns)
     if template and settings.serve:
         raise UsageError(
-            "a command that serves many jobs has no place for one in its words",
-            "run.serve is set: it is told of each job on its stdin",
-            "leave the placeholder out of run.command",
+            "run.command has a placeholder, but run.serve is set",
+            "a command that serves many jobs reads each of them from its stdin",
+            "take the placeholder out of run.command",
         )
     return (template.words, template.grammar) if template else (words, None)
 
@@ -166,7 +166,9 @@ def publish(store: Store, context: Context, draft: Draft) -> bool:
     written = store.put(context.layout.run_json, wanted.encode(), condition)
     # If the answer to our own write was lost, the existing object is ours.
     if written is None and find_run(store, context.layout.run_json) != wanted:
-        raise ServiceError(f"run.json of {context.run} changed meanwhile", fix="try again")
+        raise ServiceError(
+            f"another client changed run.json of {context.run} meanwhile", fix="try again"
+        )
     return True
 
 

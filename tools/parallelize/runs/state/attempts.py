@@ -121,7 +121,9 @@ def report(record: Attempt) -> Iterator[str]:
     usage = record.usage
     yield f"attempt {record.attempt} on {shown(record.worker, 30)}: {label(record)}"
     memory = f"  peak memory {show_size(usage.peak_memory_bytes)}" * bool(usage.peak_memory_bytes)
-    memory += f"  of GPUs {show_size(usage.gpu_memory_bytes)}" * bool(usage.gpu_memory_bytes)
+    memory += f"  peak GPU memory {show_size(usage.gpu_memory_bytes)}" * bool(
+        usage.gpu_memory_bytes
+    )
     yield f"  began {record.started_at}  took {usage.seconds:,.1f} s{memory}"
     if record.message and record.message != label(record):
         yield f"  {escape(record.message)}"

@@ -74,7 +74,7 @@ def _next_steps(status: RunStatus, failures: Sequence[Result], hint: str) -> lis
     if status.merge is Merge.WAITS:
         lines.append("run.then:  waits for the files that failed (or set run.then_partial)")
     if status.left:
-        lines.append(f"left:      {status.why or 'the workers have gone'}")
+        lines.append(f"left:      {status.why or 'the workers have left'}")
         lines += ["consoles:  parallelize local status"] if "--local" in hint else []
     return lines
 
@@ -87,7 +87,7 @@ def _report(page: Path) -> str:
 
 def _workers(machines: int, hint: str) -> str:
     if machines:
-        leaving = f"{plural(machines, 'worker')} still there, and about to leave by itself"
+        leaving = f"{plural(machines, 'worker')} still there, leaving now"
         return f"workers:   {leaving} (parallelize kill{hint})"
     return "workers:   all terminated (verified)"
 

@@ -16,7 +16,7 @@ def resume(context: Context, run: Run) -> None:
         return
     from parallelize.fleet import group as groups  # noqa: PLC0415 - seldom, and much to import
 
-    say(f"run {context.run} was paused ({shown(run.paused)}); it goes on")
+    say(f"resumed run {context.run}, which was paused ({shown(run.paused)})")
     try:
         autoscaling = context.client("autoscaling")
         for group in groups.find_of_run(autoscaling, context.names):
@@ -24,6 +24,6 @@ def resume(context: Context, run: Run) -> None:
     except ParallelizeError as error:
         why = code_of(error) or error.what
         say(
-            f"if its fleet is persistent, it starts no workers yet ({why})\n"
-            f"  fix: parallelize scale N{context.hint}, by somebody who may launch"
+            f"a persistent fleet starts no workers yet ({why})\n"
+            f"  fix: somebody who may launch runs: parallelize scale N{context.hint}"
         )

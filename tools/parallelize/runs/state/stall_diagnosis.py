@@ -45,7 +45,7 @@ def told_by_ec2(clients: ComputeClients, names: Names, status: RunStatus) -> Run
 
 
 def _without_ec2(status: RunStatus, error: ParallelizeError) -> RunStatus:
-    return replace(status, why=f"{status.why}; EC2 tells no more: {error.what}")
+    return replace(status, why=f"{status.why}; EC2 cannot tell more: {error.what}")
 
 
 def explain(clients: ComputeClients, names: Names, status: RunStatus) -> str | None:
@@ -89,7 +89,7 @@ def _hanging(machines: Sequence[Machine]) -> str:
     who = "machine hangs" if len(machines) == 1 else "machines hang"
     return (
         f"{len(machines)} {who}, silent for over {HUNG_SECONDS // 60} minutes: "
-        f"{machines[0].id}; parallelize scale N replaces what hangs"
+        f"{machines[0].id}; parallelize scale N replaces hanging machines"
     )
 
 
@@ -117,6 +117,6 @@ def _group(clients: ComputeClients, names: Names, status: RunStatus) -> str | No
 def _held(status: RunStatus) -> str:
     failed = [worker.beat for worker in status.workers if worker.beat.state is WorkerState.FAILED]
     if not failed:
-        return "its fleet is held, and starts no workers: parallelize scale N"
+        return "its fleet is held and starts no workers; to resume it: parallelize scale N"
     words = escape(max(failed, key=lambda beat: beat.last_seen).reason) or "no reason"
     return f"its fleet is held because its last worker failed: {words}; then: parallelize scale N"

@@ -257,7 +257,7 @@ def why(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str | None:
     """Say in one sentence why an unfinished run makes no progress, None if it does."""
     if snapshot.run.paused:
         reason = escape(snapshot.run.paused)
-        return f"the run is paused: {reason}; parallelize enqueue lets it go on"
+        return f"the run is paused: {reason}; parallelize enqueue resumes it"
     if snapshot.sent == 0 and not snapshot.finished:
         return "nothing was sent to the queue yet: parallelize enqueue"
     if overdue := [worker for worker in workers if worker.overdue]:
@@ -290,8 +290,8 @@ def _why_idle(snapshot: Snapshot, workers: tuple[Worker, ...]) -> str:
         return f"the queue is empty, but {missing} still missing: parallelize enqueue"
     if not workers:
         return (
-            "no worker has reported yet: launch some, or wait for them to boot; "
-            "one that has ended says why in its console"
+            "no worker has reported yet: launch workers, or wait for them to boot; "
+            "the console of one that has ended says why"
         )
     return _last_words(workers)
 
