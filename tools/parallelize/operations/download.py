@@ -157,8 +157,8 @@ def fetch(context: Context, folder: Path, told: Tell = no_matter) -> Fetched:
     """Do all of `download`; do not fetch files that are there with the right checksum.
 
     Raises NothingToDoError if no job has succeeded. Outputs that cannot be written, or that are not
-    what their result says, are in the return value; they do not stop the others. `told` gets each
-    result that is read, with its ETag; see `read_versions`.
+    what their result says, are in the return value; they do not stop the others. Calls `told` with
+    the ETag of each result, as in `read_versions`, and the result.
     """
     plan = make_plan(context, folder, told)
     if not plan.succeeded:
@@ -297,7 +297,7 @@ def finished_results(
 ) -> Iterator[tuple[str, Result]]:
     """Read the results of jobs, without logs, in any order; those of others may be among them.
 
-    Each comes with its ETag, see `read_versions`.
+    Each comes with its ETag, as in `read_versions`.
     """
     splits = map(layout.result, islice(jobs, SPLIT_EVERY, None, SPLIT_EVERY))
     listing = Listing(layout, list_each(store, layout.results.prefix, splits))
