@@ -263,7 +263,7 @@ class ScratchSpace:
                 furnishing = self._furnishings[environment] = Furnishing.of(environment)
             furnishing.put_into(folder.at.scratch)
         if folder.user:
-            isolation.share(folder.checkpoint, folder.user)
+            isolation.share(folder.checkpoint)
             isolation.give(folder.scratch, folder.user)
             isolation.let_read(folder.checkpoint, folder.user)
 

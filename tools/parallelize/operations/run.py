@@ -23,10 +23,10 @@ from parallelize.operations import prep
 from parallelize.operations.crew import Judge, billed, launch_ahead, launch_missing
 from parallelize.operations.download import (
     SOME_FAILED,
-    Tell,
+    OnResult,
     check_folder,
     fetch,
-    no_matter,
+    ignore,
     told_trouble,
 )
 from parallelize.operations.enqueue import send_jobs
@@ -234,7 +234,7 @@ def carry_through(
         superseded.sweep(context, load_run(context.store, context))
         read = Remembered()
         is_reported = context.settings.report.html and end.total <= REPORTED_FILES
-        complete = _download(context, folder, read.add if is_reported else no_matter)
+        complete = _download(context, folder, read.add if is_reported else ignore)
         return Carried(end, complete, read)
 
 
@@ -295,10 +295,10 @@ def _enqueue(context: Context) -> None:
         context.tell(nothing.what)
 
 
-def _download(context: Context, folder: Path, read: Tell) -> bool:
-    """Fetch the outputs, and pass each result to `read`; whether every output arrived."""
+def _download(context: Context, folder: Path, on_result: OnResult) -> bool:
+    """Fetch the outputs; say whether each of them arrived."""
     try:
-        fetched = fetch(context, folder, read)
+        fetched = fetch(context, folder, on_result)
     except NothingToDoError as nothing:
         context.tell(nothing.what)
         return True
