@@ -64,7 +64,7 @@ class Budget:
         self._entries += 1
         if self._bytes > self._max_bytes:
             raise BadImageError(
-                f"it has more than the {self._max_bytes:,} bytes that may be unpacked here"
+                f"it unpacks to more than the {self._max_bytes:,} bytes allowed here"
             )
         if self._entries > self._max_entries:
             raise BadImageError(f"it has more than {self._max_entries:,} files")
