@@ -200,7 +200,7 @@ def _explain_setting(error: Exception) -> ParallelizeError | None:
 def _explain_network(error: Exception) -> ParallelizeError | None:
     if isinstance(error, _BROKEN_BODY_ERRORS):
         return UnavailableError(
-            "AWS's answers keep breaking off",
+            "AWS's answers keep arriving incomplete",
             str(error),
             "check the network and try again; finished work is not repeated",
         )

@@ -147,7 +147,7 @@ def _object(text: bytes) -> dict[str, Any]:
 
 def _list(value: object) -> list[Any]:
     if not isinstance(value, list):
-        raise _odd("a list is missing in it")
+        raise _odd("a list is missing")
     return value
 
 

@@ -210,7 +210,7 @@ def test_a_step_that_fails_does_not_stop_the_others_and_leaves_nothing(
 
     findings = rehearse(trying(queues=failing, watching=watching.probe), None)
     told = [(one.verdict, one.check, one.text) for one in findings]
-    assert ("bad", "queues", "broke off: SQS is out of order") in told
+    assert ("bad", "queues", "stopped early: SQS is out of order") in told
     assert ("good", "watching", "a log line: accepted") in told
     assert told[-1][:2] == ("good", "left")
     assert left(account) == []
@@ -223,7 +223,7 @@ def test_an_answer_that_makes_no_sense_ends_its_probe_alone(account, queues_by_t
 
     findings = rehearse(trying(queues=puzzled, watching=watching.probe), None)
     assert [one.text for one in findings if one.check == "queues"][1:] == [
-        "broke off: AWS's answer cannot be understood"
+        "stopped early: AWS's answer cannot be understood"
     ]
     assert findings[-1].text.startswith("nothing")
 
