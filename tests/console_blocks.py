@@ -1,9 +1,9 @@
 """The console blocks of the pages: what a reader types, and what a line of it calls.
 
 The comment above a block says which test types it (`<!-- run: NAME -->`), or why none does
-(`<!-- not run: REASON -->`). A measurement or a search is typed as it stands only if
-CONSOLE_BLOCKS=all asks for it (`<!-- run if asked: REASON -->`); in each run of the tests with
-options that leave little to do, if there are any (`<!-- run with OPTIONS: REASON -->`).
+(`<!-- not run: REASON -->`). Measurements and long searches run as they stand only with
+CONSOLE_BLOCKS=all (`<!-- run if asked: REASON -->`). If options can leave them little to do, each
+run of the tests types them with these (`<!-- run with OPTIONS: REASON -->`).
 `python -m tests.console_blocks` counts them.
 """
 
@@ -37,8 +37,8 @@ BETWEEN = {"&&", "||", "|", ";", ">", "2>", "<"}
 class Block:
     """One block; `line` is where it begins in its page, from 1.
 
-    `mark` is how it is run: "run", "run with", "run if asked", "not run", or nothing; `said` is the
-    name that a test asks for it by, or why it is not simply run. `options` leave little to do.
+    `mark` is how it is run: "run", "run with", "run if asked", "not run", or nothing. `said` is the
+    name by which a test finds it, or why none runs it as it stands. `options` leave little to do.
     """
 
     page: str
@@ -62,7 +62,7 @@ class Block:
         return [line[2:] for line in joined.splitlines() if line.startswith("$ ")]
 
     def in_small(self) -> list[str]:
-        """Return the lines that call programs of the repository, with the options."""
+        """Return the lines that call programs of the repository, with the block's options added."""
         lines = (line.partition(" # ")[0] for line in self.typed())
         return [f"{line.rstrip()} {self.options}" for line in lines if PROGRAM.search(line)]
 
@@ -180,12 +180,12 @@ def summary(found: list[Block]) -> Iterator[str]:
     shown = len({block.page for block in found})
     yield f"{len(found)} console blocks on {shown} pages: {marks['run']} run as typed"
     yield f"  {marks['run with']} run with little to do, and as typed with CONSOLE_BLOCKS=all"
-    yield f"  {marks['run if asked']} run as typed with CONSOLE_BLOCKS=all alone"
+    yield f"  {marks['run if asked']} run only with CONSOLE_BLOCKS=all, as typed"
     for mark in ("run with", "run if asked", "not run"):
         reasons = Counter(b.said.partition(";")[0] for b in found if b.mark == mark)
         yield from (f"  {count} {mark}: {reason}" for reason, count in reasons.items())
     never = [block.id for block in found if block.mark == "not run" and not block.parsed]
-    yield f"  {len(never)} call what no test parses either: {' '.join(never)}"
+    yield f"  {len(never)} are neither run nor parsed: {' '.join(never)}"
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ class AgentConfig(BaseModel):
     `fleet` says how the worker was launched: a worker of a group reduces the group's size when it
     leaves. The metadata service may not know of the group at first.
 
-    A worker that was launched before its run is recorded waits `run_within_seconds` for that.
+    A worker that starts before its run has a record waits up to `run_within_seconds` for it.
 
     `path` is set in the local cloud only: the PATH of the shell that launched the machine.
 
@@ -175,5 +175,5 @@ class AgentConfig(BaseModel):
 
 @lru_cache(maxsize=8)
 def _layout(bucket: str, prefix: str, run: str) -> RunLayout:
-    """Return the same layout each time: what it computes once, each job needs."""
+    """Return the same layout each time, because it caches what each job needs."""
     return RunLayout(Location(bucket, prefix), run)

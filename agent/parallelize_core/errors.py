@@ -4,7 +4,7 @@
     ├── UsageError            2    the command line, the configuration or an input is wrong
     │   ├── DecodeError       2    a record that came from outside cannot be read
     │   ├── SetupError        2    a worker cannot be made ready: the run's set-up fails on it
-    │   ├── FileChangedError  2    a file of this machine changes while it is sent
+    │   ├── FileChangedError  2    a file on this machine changed while it was sent
     │   └── NoRunError        2    no run where it was looked for, or nothing says where that is
     ├── NothingToDoError      3    there is no work, and doing it would only cost money
     ├── AccessError           4    credentials or permission
@@ -70,7 +70,7 @@ class SetupError(UsageError):
 
 
 class FileChangedError(UsageError):
-    """A file of this machine is not what it was, or should be, when its bytes are sent."""
+    """A file on this machine changed while it was sent, or does not have the checksum it should."""
 
     def __init__(self, what: str, why: str | None = None) -> None:
         super().__init__(what, why, "send it again")

@@ -105,7 +105,7 @@ class Heartbeat(Record):
     the first success on this worker; `unfit` says that it left because the worker, not the work, is
     at fault. `memory` says what its jobs need; workers of former versions do not report it.
     `gpus` are those that the driver reports. `lane` is the worker's own.
-    `heard` is never stored: it is when S3 got the heartbeat, by the clock of who has read it.
+    `heard` is when S3 got the heartbeat, by the reader's clock; it is never stored.
     """
 
     worker: str
@@ -141,7 +141,7 @@ class Heartbeat(Record):
 
     @property
     def last_seen(self) -> float:
-        """When the worker was last seen, by the reader's clock if S3 tells, else by its own."""
+        """When the worker was last seen: by the reader's clock if S3 says, else by its own."""
         return self.seen if self.heard is None else self.heard
 
     @property
@@ -155,10 +155,9 @@ class Heartbeat(Record):
         return not ended and now - self.last_seen <= 3 * self.interval_seconds
 
     def as_listed(self, item: ObjectInfo, now: float) -> Heartbeat:
-        """Return it with `heard`, from the listing that a reader has got at `now`.
+        """Return it with `heard`, computed from a listing that the reader got at `now`.
 
-        Clocks of workers and readers differ; S3's, which tells how old the object is, is the same
-        for all.
+        Clocks of workers and readers differ; by S3's clock, all readers find the same age.
         """
         age = item.age_seconds
         return self.model_copy(update={"heard": None if age is None else max(0.0, now - age)})

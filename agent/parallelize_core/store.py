@@ -28,8 +28,8 @@ _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 class ObjectInfo:
     """What a listing or a HEAD says; `size` in bytes, `etag` without quotes.
 
-    A listing also says when the object was written, in ISO 8601, and when it was listed, in
-    seconds since 1970, both by S3's clock; empty and 0 if the service does not say so.
+    A listing also says, by S3's clock, when the object was `written` (ISO 8601) and when it was
+    `listed` (seconds since 1970); they are empty and 0 if the service does not say.
     """
 
     key: str
@@ -41,7 +41,7 @@ class ObjectInfo:
 
     @property
     def age_seconds(self) -> float | None:
-        """Return how old the object was when it was listed, by S3's clock; None if not known."""
+        """How old the object was when it was listed, by S3's clock; None if unknown."""
         if not (self.written and self.listed):
             return None
         try:
@@ -52,7 +52,7 @@ class ObjectInfo:
 
 
 def seconds_of(date: str) -> float:
-    """Return a Date header in seconds since 1970, 0 if it is missing or odd."""
+    """Return a Date header in seconds since 1970; 0 if it is empty or not a date."""
     try:
         return parsedate_to_datetime(date).timestamp()
     except ValueError:
@@ -190,7 +190,8 @@ class AsyncStore(Protocol):
     ) -> str | None:
         """Write an object of any size from an open file, from its start.
 
-        With `sha256`, it is written only if the bytes sent have it; otherwise FileChangedError.
+        If `sha256` is given and the bytes sent have another, it raises FileChangedError, and writes
+        nothing.
         """
 
     def list(self, prefix: str, *, folder_only: bool = False) -> AsyncIterator[ObjectInfo]:

@@ -134,7 +134,7 @@ class _Stored:
 class InMemoryStore:
     """A bucket with conditional writes.
 
-    With a `clock`, seconds since 1970, its listings tell how old objects are.
+    With a `clock`, which returns seconds since 1970, its listings say how old objects are.
     """
 
     def __init__(self, bucket: str = "bucket", clock: Callable[[], float] | None = None) -> None:

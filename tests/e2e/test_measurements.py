@@ -1,10 +1,10 @@
-"""The measurements and the searches that pages show are typed here, with little to do.
+"""Runs the measurements and searches that pages show, with little to do.
 
-With CONSOLE_BLOCKS=all each block is typed as it stands, to its end, in a test of its own:
+With CONSOLE_BLOCKS=all, it runs each block as it stands, in a test of its own:
 
     CONSOLE_BLOCKS=all pytest tests/e2e/test_measurements.py
 
-That takes hours, wants a machine for itself, and installs what some compare with.
+That takes hours on a machine that does nothing else, and installs programs to compare with.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ pytestmark = [pytest.mark.timeout(0 if ALL else 300), only_local]
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """A copy of the repository, into whose pages a line may write; OLD and NEW are this Python's.
+    """A copy of the repository, so lines may write into its pages; they import its `tests`, too.
 
-    Imports of `tests` are those of the copy.
+    OLD and NEW are the environment of this Python.
     """
     folder = tmp_path_factory.mktemp("tree")
     subprocess.run(
@@ -62,7 +62,7 @@ def test_a_measurement_or_a_search_does_what_its_page_says(block: Block, tree: S
 
 
 def type_one(tree: Shell, line: str) -> None:
-    """Type a line, which has to print something, and to write the file that it names."""
+    """Type a line; it must print something, or change the page, and write the file it names."""
     before = (tree.folder / PAGE).stat().st_mtime_ns
     for file in (named_files := re.findall(r"--json (\S+)", line)):
         (tree.folder / file).unlink(missing_ok=True)

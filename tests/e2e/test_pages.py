@@ -54,7 +54,7 @@ else:
     names = ("".join(map(str.capitalize, word[2:].split("-"))) for word in words[::2])
     print(getattr(client, operation.replace("-", "_"))(**dict(zip(names, words[1::2]))))
 """
-"""Stands in for the AWS CLI, which need not be installed: a call that its own model lets pass."""
+"""Stands in for the AWS CLI, which may be absent; boto3 checks the arguments by the same models."""
 
 WAIT_AND_FAIL = """
 while [ -e {folder}/hold ]; do sleep 0.1; done
@@ -310,7 +310,7 @@ def test_images_are_built_listed_and_deleted_as_the_page_says(account: Shell) ->
 
 @pytest.fixture
 def prepared(account: Shell) -> Shell:
-    """The account with its stack and the vendors' images, and stand-ins before all programs.
+    """The account with its stack and the vendors' images; stand-ins come first in PATH.
 
     A bundle needs no libraries here: no machine unpacks it.
     """
@@ -353,12 +353,12 @@ def test_the_token_that_ecr_hands_out_is_a_login_for_skopeo(prepared: Shell) -> 
 
 
 ROW = re.compile(r"^\(dry run\) {1,3}(\w+)", re.MULTILINE)
-"""A row of a plan begins with what it is about; what is further in goes on with the last."""
+"""The first word of a row of a plan; a line that is indented more continues the row above."""
 
 
 @runs("a plan of a thousand")
 def test_the_plan_of_a_launch_has_the_rows_of_the_page(prepared: Shell) -> None:
-    """But for what addresses and disks cost, which moto does not tell."""
+    """Except for the cost of addresses and disks, which moto does not know."""
     for number in range(1000):
         (prepared.folder / "inputs" / f"more-{number}").touch()
     prepared.type("parallelize prep && parallelize enqueue", answers="y\n")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 SCALE = "STRICT_AWS_SCALE"
 
 PLAIN = (None, None, None, datetime(2026, 11, 1, tzinfo=UTC), 1, "text")
-"""What else moto keeps of a parameter."""
+"""The other arguments of moto's Parameter."""
 
 USER = "local"
 """The user of IAM's whose key commands have in the local cloud: its id is called as the user."""
@@ -106,17 +106,17 @@ class Strict:
 
 
 class WithVendors(Strict):
-    """The rules, in a region that has the vendors' plain images under the names of theirs."""
+    """The rules, in a region that has the vendors' plain images, and their parameters."""
 
     def services(self, services: WSGIApplication) -> WSGIApplication:
-        """Return moto behind the rules, with images that nobody can make there by a request."""
+        """Return moto behind the rules, with images that no request can create there."""
         account = self.world().account
         images, names = ec2_backends[account][REGION], ssm_backends[account][REGION]._parameters
         for system in (DEBIAN, UBUNTU, AMAZON):
             for architecture, name in system.parameters.items():
                 image = images.register_image(f"{system.title} {architecture}")
                 image.architecture = architecture
-                # In place of what moto says of Amazon's own when it is first asked.
+                # Replaces moto's own values for Amazon's parameters, which this lookup loads.
                 names[name][:] = [Parameter(account, name, image.id, "String", *PLAIN)]  # type: ignore[abstract]  # moto makes them, too
         return super().services(services)
 

@@ -96,11 +96,11 @@ $ python -m tests.mutations
     assert list(summary(found)) == [
         "5 console blocks on 1 pages: 1 run as typed",
         "  1 run with little to do, and as typed with CONSOLE_BLOCKS=all",
-        "  1 run as typed with CONSOLE_BLOCKS=all alone",
+        "  1 run only with CONSOLE_BLOCKS=all, as typed",
         "  1 run with: takes long",
         "  1 run if asked: takes long",
         "  2 not run: needs a moon",
-        "  1 call what no test parses either: page.md:15",
+        "  1 are neither run nor parsed: page.md:15",
     ]
     assert found[3].in_small() == ["python -m tests.bench.warm --files      5000 --files 1"]
 

@@ -1,4 +1,4 @@
-"""What lies in a scratch folder: its entries, those that match a glob, and files read to be sent.
+"""Lists what is in a scratch folder, matches it with globs, and reads files that will be sent.
 
 Any problem with a path below the scratch folder is the command's fault, and an error: an unreadable
 file must not pass for a missing one. Paths are bytes, as in the kernel.
@@ -25,7 +25,7 @@ MAX_SHOWN_CHARACTERS = 120
 
 INPUTS = f"{PRIVATE}/input".encode()
 _TOP = (INPUTS + b"/", f"{PRIVATE}/tmp/".encode())  # noqa: S108 - the folder is the job's
-"""What is here is named as if it were at the top of the scratch folder."""
+"""Outputs in these folders are named as if they were at the top of the scratch folder."""
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -122,9 +122,9 @@ def located_inside(name: bytes, path: bytes) -> tuple[bytes, int]:
 def matching(root: bytes, glob: str, entries: Entries) -> list[bytes]:
     """Return the paths of files and folders below `root` that match a glob of `output.collect`.
 
-    They are in order. `*`, `?` and `[a-z]` match within one name, `**` matches any number of
-    folders; none of them matches a name that begins with a dot, and links to folders are not
-    followed. `entries` lists a folder, and decides what happens if it cannot be read.
+    The paths are sorted. `*`, `?` and `[a-z]` match within one name, `**` matches any number of
+    folders. None of them matches a name that begins with a dot, or follows a link to a folder.
+    `entries` lists a folder, and decides what happens if it cannot be read.
     """
     parts = tuple(part for part in os.fsencode(glob).split(b"/") if part not in {b"", b"."})
     found: set[bytes] = set()

@@ -273,16 +273,15 @@ class Pipeline:
             self._slots.give(job.slots)
 
     def _learn(self, seconds: float) -> None:
-        """Take into account for how long a command has run."""
         if (average := self._run_seconds.value) is not None:
             self._run_spread.add(abs(seconds - average))
         self._run_seconds.add(seconds)
 
     def _announce_end(self) -> asyncio.TimerHandle | None:
-        """Have the next job received when one that starts now will soon end."""
+        """Arrange to receive the next job shortly before one that starts now will end."""
         wait = (self._run_seconds.value or 0.0) - self._horizon
         if wait <= 0:
-            return None  # there is a place for the next one anyway
+            return None  # unknown, or so short that `places_ahead` provides for it
         return asyncio.get_running_loop().call_later(wait, self._look_for_ends)
 
     def _look_for_ends(self) -> None:
@@ -348,15 +347,12 @@ class Pipeline:
 
 
 def horizon_of(stage_in_seconds: float) -> float:
-    """Return the seconds within which a job that is held must be able to start.
-
-    A job can be fetched twice in that time.
-    """
+    """Return how many seconds before it starts a job may be received: enough to fetch it twice."""
     return max(SOON_SECONDS, 2 * stage_in_seconds)
 
 
 def places_ahead(paces: Sequence[float], horizon: float) -> int:
-    """Return how many jobs will start within `horizon` seconds, however long they run.
+    """Return how many jobs to hold ready: about as many as will start within `horizon` seconds.
 
     `paces` lists, for each slot, in how many seconds it will probably be free for the next job;
     slots for which this is unknown are not in it.
@@ -368,7 +364,7 @@ def places_ahead(paces: Sequence[float], horizon: float) -> int:
 def ending_soon(ages: Sequence[float], average: float, spread: float, horizon: float) -> int:
     """Return how many jobs of these ages will probably end within `horizon` seconds.
 
-    Jobs run for `average` seconds, give or take `spread`; nothing is told of irregular ones.
+    Jobs run for `average` seconds, give or take `spread`. Returns 0 if that says too little.
     """
     if spread > horizon:
         return 0

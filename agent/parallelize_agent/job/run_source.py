@@ -46,7 +46,7 @@ class RunSource:
         return self._clock() - self._read_at >= self._max_age
 
     async def first(self, config: AgentConfig) -> Run:
-        """Read the run, once it exists; MissingError if it does not within the configured time."""
+        """Read the run once it exists; raise MissingError after `run_within_seconds` without it."""
         deadline = self._clock() + config.run_within_seconds
         pause = FIRST_PAUSE_SECONDS
         while True:

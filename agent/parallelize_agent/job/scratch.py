@@ -98,7 +98,7 @@ _FOLDERS = ("", f"/{PRIVATE}", *(f"/{PRIVATE}/{name}" for name in ("input", "tmp
 
 
 class Paths(NamedTuple):
-    """The paths of one job's folder as text: every job needs them, and pathlib takes 20 us more."""
+    """The paths of one job as text: every job needs them, and pathlib would take 20 us more."""
 
     scratch: str
     inputs: str
@@ -122,7 +122,7 @@ class JobFolder:
     """Where one job's files are, and who owns them; no `user` means the agent."""
 
     place: str
-    """The folder of all of them."""
+    """The path of the folder with all of them."""
     key: str
     user: JobUser | None = None
     names: tuple[str, ...] | None = None
@@ -130,7 +130,7 @@ class JobFolder:
 
     @cached_property
     def at(self) -> Paths:
-        """Its paths as text."""
+        """The paths of what is in it."""
         return Paths.below(self.place)
 
     @cached_property
@@ -147,7 +147,7 @@ class JobFolder:
 
     @property
     def root(self) -> Path:
-        """The folder of all of its files."""
+        """`place` as a Path."""
         return Path(self.place)
 
     @property
@@ -263,7 +263,7 @@ class ScratchSpace:
                 furnishing = self._furnishings[environment] = Furnishing.of(environment)
             furnishing.put_into(folder.at.scratch)
         if folder.user:
-            isolation.share(folder.checkpoint, folder.user)
+            isolation.share(folder.checkpoint)
             isolation.give(folder.scratch, folder.user)
             isolation.let_read(folder.checkpoint, folder.user)
 

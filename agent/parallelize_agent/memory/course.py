@@ -54,7 +54,7 @@ class Course:
         if self._all_settled < ENOUGH:
             return 1.0
         if age_seconds <= LEAST_SECONDS:
-            return 1.0  # nothing counts as earlier
+            return 1.0  # no peak counts as earlier than this
         age = time_bin(age_seconds)
         left = sum(count for number, count in self._settled.items() if number >= age)
         return min(1.0, left / self._running(age))

@@ -205,7 +205,7 @@ class Watch:
         events = self._poll.poll(None if seconds is None else max(0.0, seconds) * 1000)
         ready = dict(events)
         for descriptor in [stream for stream in self._streams if stream in ready]:
-            # Without POLLIN, a pipe has nothing left, and nobody who could write to it.
+            # A pipe without POLLIN is empty, and nobody can write to it any more.
             if not (ready[descriptor] & select.POLLIN and self._read(descriptor)):
                 self._poll.unregister(descriptor)
                 del self._streams[descriptor]

@@ -104,20 +104,18 @@ def give(folder: Path, user: JobUser | None) -> None:
     os.chown(folder, user.number, os.getegid())
 
 
-def share(folder: Path, user: JobUser | None) -> None:
+def share(folder: Path) -> None:
     """Let the group of `folder` list it; call this before `give`.
 
     What a job writes there is its own, and the agent can read what everybody may read. The
     agent's unit may not create files that pass on their group (`RestrictSUIDSGID`).
     """
-    if user is not None:
-        folder.chmod(stat.S_IRWXU | stat.S_IRWXG)
+    folder.chmod(stat.S_IRWXU | stat.S_IRWXG)
 
 
-def let_read(folder: Path, user: JobUser | None) -> None:
+def let_read(folder: Path, user: JobUser) -> None:
     """Give `folder`, which was given away, the agent's group; call this after `give`."""
-    if user is not None:
-        os.chown(folder, user.number, os.getegid())
+    os.chown(folder, user.number, os.getegid())
 
 
 def take_back(folder: Path, user: JobUser | None) -> None:

@@ -1,4 +1,4 @@
-"""Processor time for the agent's own threads, among the many commands that compute.
+"""Processor time for the agent's own threads, beside many commands that compute.
 
 A thread that asks for short time slices gets the next one sooner, and no more CPU time in all.
 Otherwise, with a command in each of 64 slots of one processor, a lease would be renewed a tenth of
@@ -27,7 +27,7 @@ _SESSIONS_SHARE = Path("/proc/self/autogroup")
 """https://man7.org/linux/man-pages/man7/sched.7.html, "The autogroup feature"."""
 
 SESSION_NICE = -10
-"""Some ten times the share of a session with the usual 0, as `cgroup.AGENT_CPU_WEIGHT` gives."""
+"""About ten times the share of a session with the usual 0, as `cgroup.AGENT_CPU_WEIGHT` gives."""
 
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 """Size, policy, flags, nice, priority, runtime, deadline, period: `struct sched_attr`."""
@@ -47,11 +47,11 @@ def take_short_turns() -> None:
 
 
 def take_larger_share() -> None:
-    """Give this session ten times the share of a command's, if it is the agent's own.
+    """Give the agent's session ten times a command's share; leave a session that others began.
 
-    Where the kernel divides processors by session (autogroup), each command has as large a share as
-    the agent with all of its threads. Changing that takes CAP_SYS_NICE. In cgroups it changes
-    nothing: they have shares of their own.
+    If the kernel divides processors by session (autogroup), each command otherwise gets as large a
+    share as the agent with all its threads. This takes CAP_SYS_NICE. It changes nothing in cgroups,
+    which have shares of their own.
     """
     if os.getsid(0) == os.getpid():
         with suppress(OSError):

@@ -241,7 +241,10 @@ class Receiver:
 
 
 def missing_jobs(store: Store, layout: RunLayout) -> list[Entry]:
-    """Return the jobs that were sent and have no result."""
+    """Return the jobs that were sent and have no result.
+
+    Messages expire after 14 days at most, and SQS may lose one; the manifest knows better.
+    """
     return list(unfinished(store, layout))
 
 

@@ -61,7 +61,7 @@ class Payload:
     ) -> Payload:
         """Compute what the endpoint needs to know about part of a file, which is not kept.
 
-        `whole` is fed with its bytes.
+        Its bytes also go into `whole`, the hash of the whole file.
         """
         crc32, sha256 = 0, hashlib.sha256()
         signs = endpoint.signs_bodies or not endpoint.sends_checksums

@@ -55,7 +55,8 @@ class Uploads:
     ) -> str | None:
         """Write `size` bytes of a file; return the ETag, or None if the condition did not hold.
 
-        With `sha256`, raise FileChangedError, and store nothing, if that is not their checksum.
+        If `sha256` is given and the bytes sent have another, it raises FileChangedError, and stores
+        nothing.
         """
         failures = 0
         while True:
@@ -103,7 +104,7 @@ class Uploads:
     async def _send(  # noqa: PLR0913, PLR0917 - as above
         self, client: Client, key: str, file: IO[bytes], size: int, upload: str, sha256: str
     ) -> list[str]:
-        # One after the other and in order, as the disk likes it and as the checksum needs it.
+        # One after the other, because that suits the disk, and in order, for the checksum.
         reading = asyncio.Lock()
         whole = hashlib.sha256() if sha256 else None
 

@@ -107,7 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _named(text: str) -> tuple[str, str]:
     name, _, program = text.partition("=")
-    # It is started in another folder.
+    # Absolute, because it is started in another folder.
     return name, str(Path(program).absolute()) if "/" in program else program
 
 

@@ -287,7 +287,7 @@ async def serve(config: dict[str, Any], folder: Path) -> None:
 
 def main() -> None:
     options = make_parser().parse_args()
-    # As the agent does: a program that waits for the processor needs more of it.
+    # As the agent does, so both get the same share of the processor.
     take_larger_share()
     options.work_dir.mkdir(parents=True, exist_ok=True)
     asyncio.run(serve(json.loads(options.config.read_bytes()), options.work_dir))

@@ -21,7 +21,7 @@ JOIN_BYTES = 64 * 1024
 """Up to this size, head and body are sent in one write."""
 
 STARTED = time.time()
-"""Its clock stands still, so everything is as new as can be: no worker is overdue."""
+"""The server's clock stands still, so every object is new and no worker is overdue."""
 
 DATE = formatdate(STARTED, usegmt=True)
 

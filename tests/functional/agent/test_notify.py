@@ -133,7 +133,7 @@ def test_what_paused_the_run_is_among_the_failures_that_are_told(
         worker.join()
     [told] = hook.posted
     counted = re.fullmatch(r"(\d) of 9 files have failed \(run.halt is 3\)", told["reason"])
-    # Another may have failed since.
+    # Another job may have failed since the pause.
     assert counted
     assert 3 <= int(counted[1]) <= told["failed"]
 

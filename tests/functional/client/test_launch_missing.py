@@ -104,7 +104,7 @@ def test_nobody_is_launched_for_a_run_that_was_paused_meanwhile(enqueued: Projec
 
 
 def rests(project: Project) -> list[bool]:
-    """What a watch makes of the run each time when it looks as often as it needs to be sure."""
+    """Return for each of `LOOKS_ALONE` looks whether a watch says that the run has come to rest."""
     rest, reader = make_rest(project.context), make_reader(project.context)
     return [rest(status_of(reader.snapshot())) for _ in range(LOOKS_ALONE)]
 
@@ -161,7 +161,7 @@ def told_steady_start(project: Project) -> SteadyStart | None:
 
 
 def told_first(project: Project) -> AgentConfig:
-    """Return what the first of the run's machines is told."""
+    """Return the configuration of the first of the run's machines."""
     (machine, *_) = billed(project.context)
     answer = project.context.client("ec2").describe_instance_attribute(
         InstanceId=machine.id, Attribute="userData"
@@ -202,7 +202,7 @@ def test_for_what_waits_in_a_lane_no_other_workers_are_started(steady: Project) 
 
 @dataclass
 class Preparing:
-    """The first part of `run --local`, with something to do when the workers were launched."""
+    """The first part of `run --local`; calls `launched` once the workers are launched."""
 
     project: Project
     launched: Callable[[], None]

@@ -108,7 +108,7 @@ class Account:
         layout = RunLayout(Location(BUCKET), run)
         key = layout.heartbeat(heartbeat.worker)
         self.store.put(key, heartbeat.encode())
-        # The worker's clock is right: S3 gets the heartbeat when it says so.
+        # As if S3 had got it at that time: the worker's clock is right.
         seen = datetime.fromtimestamp(heartbeat.seen, UTC).replace(tzinfo=None)
         s3_backends[ACCOUNT]["aws"].buckets[BUCKET].keys[key].last_modified = seen
 

@@ -52,7 +52,7 @@ SKEW = 600.0
 
 
 class Clock:
-    """Seconds since 1970, as S3 counts them."""
+    """S3's clock, in seconds since 1970."""
 
     def __init__(self) -> None:
         self.now = NOW

@@ -91,7 +91,7 @@ RUN = Run(
 class Held:
     """The stages of jobs whose commands run until the test lets them end.
 
-    Then they are handed back, or have used what `usage` says.
+    With `usage`, the command then has run and used that; without, the job is handed back.
     """
 
     usage: Usage | None = None
@@ -156,7 +156,7 @@ def test_more_is_received_as_soon_as_the_running_jobs_turn_out_to_need_less() ->
 def test_the_next_is_received_shortly_before_the_only_slot_is_free(
     horizons: float, places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slot that waits for its next input is paid for, too."""
+    """Because a slot that waits for its next input costs money, too."""
     monkeypatch.setattr(pipeline_module, "SOON_SECONDS", 0.1)
 
     async def scenario() -> int:

@@ -22,7 +22,7 @@ RUN = Run(
 
 
 class LateStore(InMemoryStore):
-    """A bucket in which the run is recorded after some looks for it."""
+    """A bucket in which the run's record appears at the third look."""
 
     looks = 3
 
@@ -49,13 +49,13 @@ def test_a_worker_that_was_launched_ahead_waits_for_the_record_of_its_run() -> N
     assert first(LateStore(), 3600) == RUN
 
 
-def test_a_worker_of_a_run_that_is_not_there_does_not_wait() -> None:
+def test_a_worker_that_was_not_launched_ahead_does_not_wait() -> None:
     store = LateStore()
     with pytest.raises(MissingError):
         first(store, 0)
     assert store.looks == 2
 
 
-def test_nobody_waits_for_ever_for_a_run_whose_preparation_has_died() -> None:
+def test_a_worker_gives_up_on_a_run_that_is_never_recorded() -> None:
     with pytest.raises(MissingError):
         first(InMemoryStore(), 0.1)

@@ -108,7 +108,7 @@ take_larger_share()
 exec(tell)
 subprocess.run([sys.executable, "-c", tell], start_new_session=True, check=True)
 """
-"""Tells the share of the agent's session, and that of a command's."""
+"""Prints the share of the agent's session, and that of a command's session."""
 
 
 def shares(*, own_session: bool) -> list[str]:
@@ -125,7 +125,7 @@ def may_change_shares() -> bool:
 
 @pytest.mark.skipif(
     not Path("/proc/self/autogroup").exists() or not may_change_shares(),
-    reason="the kernel does not divide processors by session, or nobody here may change shares",
+    reason="the kernel does not divide processors by session, or we may not change shares",
 )
 def test_the_agents_session_has_a_larger_share_than_those_of_commands() -> None:
     assert shares(own_session=True) == [str(SESSION_NICE), "0"]
@@ -135,6 +135,6 @@ def test_the_agents_session_has_a_larger_share_than_those_of_commands() -> None:
     not Path("/proc/self/autogroup").exists(),
     reason="the kernel does not divide processors by session",
 )
-def test_the_share_of_a_session_of_others_stays_what_it_is() -> None:
+def test_the_share_of_a_session_that_others_began_does_not_change() -> None:
     before = Path("/proc/self/autogroup").read_text(encoding="ascii").split()[-1]
     assert shares(own_session=False) == [before, "0"]

@@ -209,7 +209,7 @@ def test_what_a_starter_had_in_hand_when_it_died_is_handed_back(
 
 
 def halt(number: int) -> None:
-    """Stop a program; return when it has stopped, as it may be taking a request until then."""
+    """Stop a program and wait until it has stopped: until then it may still take a request."""
     os.kill(number, signal.SIGSTOP)
     os.waitid(os.P_PID, number, os.WSTOPPED)
 

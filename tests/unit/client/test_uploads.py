@@ -145,7 +145,7 @@ LARGE_CHANGES = {**CHANGES, "one byte": replace_a_byte}
 
 @pytest.mark.parametrize("size", [7, PART_BYTES])
 @pytest.mark.parametrize("change", LARGE_CHANGES.values(), ids=LARGE_CHANGES)
-def test_whatever_changes_a_file_no_other_bytes_come_to_its_checksums_place(
+def test_a_file_that_changes_is_never_stored_under_its_old_checksum(
     tmp_path: Path, change: Callable[[Path], None], size: int
 ) -> None:
     store = WritingStore(change)
@@ -159,7 +159,7 @@ def test_whatever_changes_a_file_no_other_bytes_come_to_its_checksums_place(
 
 
 class RefusingStore(WritingStore):
-    """A bucket that gets other bytes than their checksum says, and refuses them."""
+    """A bucket that refuses every upload, as S3 does for bytes with another checksum."""
 
     async def put_file(
         self,

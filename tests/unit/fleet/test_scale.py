@@ -38,7 +38,7 @@ def test_idle_workers_leave_before_busy_ones():
 
 
 @pytest.mark.parametrize("seen", [0, NOON + HUNG_SECONDS])
-def test_a_machine_hangs_when_s3_hears_nothing_whatever_its_clock_says(seen):
+def test_a_machine_hangs_when_s3_hears_nothing_from_it_whatever_its_clock_says(seen):
     told = beat("one").model_copy(update={"seen": seen, "heard": NOON})
     assert not hung([machine("one")], [told], NOON + HUNG_SECONDS)
     assert hung([machine("one")], [told], LATER)

@@ -267,7 +267,7 @@ def test_the_json_has_every_file_and_its_version() -> None:
     assert document["provenance"]["command"] == ["./job.sh"]
 
 
-def test_what_was_read_before_is_used_in_the_version_that_is_there() -> None:
+def test_a_result_that_was_read_before_is_used_only_if_it_has_not_changed() -> None:
     scene = Scene()
     scene.prepare("a", "b", "c")
     read = Remembered()

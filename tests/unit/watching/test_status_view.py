@@ -254,7 +254,7 @@ def test_without_progress_a_job_may_end_at_any_time() -> None:
         assert pause(seen(1000, float(at)), 0.01) == LOCAL_INTERVAL_SECONDS
 
 
-def test_a_run_without_workers_is_judged_no_sooner() -> None:
+def test_looks_at_a_run_without_workers_do_not_come_closer_together() -> None:
     pause = LocalPause()
     pause(seen(1000, 0.0), 0.01)
     assert pause(seen(1, 1.0, alive=False), 0.01) == LOCAL_INTERVAL_SECONDS

@@ -55,7 +55,8 @@ def run(
     """
     from parallelize.local import cloud
 
-    # It starts while the rest is imported, unless it is to be stopped again after a dry run.
+    # The local cloud starts while the rest is imported. A dry run starts it later: it stops the one
+    # that it starts, and no other.
     ahead = common.local and not dry_run
     with cloud.starting_for_commands() if ahead else nullcontext() as started:
         from parallelize.operations import run as operation

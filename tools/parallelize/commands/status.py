@@ -19,15 +19,16 @@ def status(
     watch_: Annotated[
         bool,
         SWITCH,
-        Parameter(name="--watch", help="Update until nothing more happens by itself."),
+        Parameter(name="--watch", help="Update until nothing more will happen by itself."),
     ] = False,
     json: Json = False,
     common: Common = NOTHING,
 ) -> int:
     """Show how many files are done, running, waiting and failed, and what the workers do.
 
-    With --watch --json, each look is a line of JSON. A watch ends when every file that was enqueued
-    has a result, or, with exit code 1, when the run is paused and has no workers.
+    --watch ends when every file that was enqueued has a result, or, with exit
+    code 1, when the run is paused and has no workers. With --watch --json, each
+    look is a line of JSON.
     """
     from parallelize.context import open_context
     from parallelize.operations.status import make_look, make_rest

@@ -212,12 +212,12 @@ def start(
 
 
 def start_for_commands() -> LocalCloud:
-    """Start the default local cloud, if it is not running, for a while after the last command."""
+    """Start the default local cloud, unless it runs; unused, it stops after `IDLE_SECONDS`."""
     return start(daemon_options=FOR_COMMANDS)
 
 
 def starting_for_commands() -> AbstractContextManager[Callable[[], LocalCloud]]:
-    """Begin what `start_for_commands` does, as `starting` does it."""
+    """Begin what `start_for_commands` does; see `starting`."""
     return starting(daemon_options=FOR_COMMANDS)
 
 
@@ -229,10 +229,10 @@ def starting(
     owned: bool = False,
     daemon_options: Sequence[str] = (),
 ) -> Iterator[Callable[[], LocalCloud]]:
-    """Begin what `start` does; the block gets a function that waits for its end.
+    """Begin what `start` does; the block gets a function that waits until it is done.
 
-    Until that has returned, nobody else starts this local cloud. If the block ends without it, what
-    was begun is ended again.
+    Nobody else can start this local cloud until that function has returned. If the block ends
+    before, the process is killed.
     """
     if sys.platform != "linux":
         raise UsageError(
@@ -271,7 +271,7 @@ def starting(
 
 @contextmanager
 def _killed(process: subprocess.Popen[bytes]) -> Iterator[ExitStack]:
-    """Kill a process at the end of the block, unless the callbacks that it yields are taken."""
+    """Kill a process at the end of the block, unless `pop_all` of what it yields prevents that."""
     with ExitStack() as end:
         end.callback(process.wait)
         end.callback(process.kill)
@@ -322,7 +322,7 @@ def _only_starter(state_dir: Path) -> Iterator[None]:
 def _launch(
     state_dir: Path, port: int, daemon_options: Sequence[str], *, owned: bool
 ) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the process; return it with the end of a pipe that it closes when it serves."""
+    """Start the process; return it with a pipe that hangs up when it serves, or has ended."""
     command = [sys.executable, "-m", "parallelize.local.daemon", "--state", str(state_dir)]
     serves, announces = os.pipe()
     command += ["--port", str(port), "--announce", str(announces)]
@@ -345,7 +345,7 @@ def _launch(
 
 
 def _state_of(state_dir: Path, process: subprocess.Popen[bytes], serves: int) -> CloudState:
-    """Wait until a process serves, or ends."""
+    """Wait until the process serves; raise ServiceError if it ends, or takes too long."""
     announced = select.poll()
     announced.register(serves)
     announced.poll(START_TIMEOUT_SECONDS * 1000)

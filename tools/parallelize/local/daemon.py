@@ -6,7 +6,7 @@ With `--idle-seconds` it stops once no machine has run and no command has come f
 With `--layer MODULE:NAME` that class wraps all services (see `Layer`): tests put AWS's refusals
 there. With `--group-state-after` the metadata service tells a machine that it is in a group only
 after that many seconds, as EC2's may.
-With `--announce` it closes that descriptor when S3 and SQS answer.
+With `--announce DESCRIPTOR` it closes that descriptor once S3 and SQS answer.
 With `--owned`, the local cloud stops at the end of standard input: then its owner is gone.
 
 It is controlled over HTTP, by a few paths in front of the emulated services:
@@ -329,7 +329,7 @@ def register_image() -> None:
     backend.create_tags([image.id], {IMAGE_TAG: version("parallelize")})
 
 
-@cache  # a second time would parse what is parsed
+@cache  # a second patch would decode the user data twice
 def parse_all_user_data() -> None:
     """Make moto treat all versions of a launch template alike.
 

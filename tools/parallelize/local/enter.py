@@ -68,6 +68,6 @@ def local_defaults(workers: int) -> dict[str, object]:
         "workers.slots": max(1, (psutil.cpu_count() or 1) // max(1, workers)),
         # There is no stack here to create one, and the machines' consoles are files.
         "workers.log_group": "",
-        # Nor are there alarms of a stack, for which each agent would load AWS's library.
+        # No alarm reads them here, and each agent would load AWS's library to send them.
         "workers.metrics": False,
     }

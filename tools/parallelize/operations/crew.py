@@ -35,7 +35,7 @@ LOOKS_ALONE = 3
 
 
 class Stillness:
-    """Whether a run stands still: at several looks in a row, no worker lives and none will come.
+    """Says whether a run stands still: no worker lives or will come, at several looks in a row.
 
     `at_work` counts the machines that work for the run, or will.
     """
@@ -45,7 +45,7 @@ class Stillness:
         self._looks_alone = 0
 
     def __call__(self, status: RunStatus) -> bool:
-        """Take another look."""
+        """Take another look into account; whether the run stands still."""
         if status.state is not RunState.IDLE or self._at_work(status):
             self._looks_alone = 0
             return False
@@ -150,9 +150,9 @@ def left_in(lane: Lane, status: RunStatus) -> int:
 
 
 def launch_ahead(context: Context, jobs: int) -> None:
-    """Start the workers of a run that is still being prepared, and has no record: they wait for it.
+    """Start workers for a run that has no record yet: they wait for it.
 
-    For the local cloud only, where nobody pays for a machine that waits.
+    Only in the local cloud, where a machine that waits costs nothing.
     """
     queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
     asked = make_request(context, queues, min(context.settings.workers.count, jobs), watched=True)

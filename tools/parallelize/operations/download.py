@@ -63,10 +63,11 @@ NAMED = 3
 """How many outputs with the same fault are named."""
 
 
-Tell = Callable[[str, Result], None]
+OnResult = Callable[[str, Result], None]
+"""Gets the ETag of a result that was read, and the result, as `read_versions` yields them."""
 
 
-def no_matter(_: str, __: Result) -> None:
+def ignore(_: str, __: Result) -> None:
     """Do nothing with a result."""
 
 
@@ -153,14 +154,14 @@ def check_place(folder: Path) -> None:
         raise unwritable(folder, error) from None
 
 
-def fetch(context: Context, folder: Path, told: Tell = no_matter) -> Fetched:
+def fetch(context: Context, folder: Path, on_result: OnResult = ignore) -> Fetched:
     """Do all of `download`; do not fetch files that are there with the right checksum.
 
     Raises NothingToDoError if no job has succeeded. Outputs that cannot be written, or that are not
-    what their result says, are in the return value; they do not stop the others. `told` gets each
-    result that is read, with its ETag; see `read_versions`.
+    what their result says, are in the return value; they do not stop the others. Calls `on_result`
+    for each result that it reads.
     """
-    plan = make_plan(context, folder, told)
+    plan = make_plan(context, folder, on_result)
     if not plan.succeeded:
         raise NothingToDoError(
             "nothing to download: no job has succeeded yet",
@@ -205,7 +206,7 @@ def _explained(
     return replace(refusal, redo=makers[refusal.key])
 
 
-def make_plan(context: Context, folder: Path, told: Tell = no_matter) -> Plan:
+def make_plan(context: Context, folder: Path, on_result: OnResult = ignore) -> Plan:
     """Read the manifest and the results, and choose what can be fetched into `folder`."""
     store, layout = context.store, context.layout
     run = load_run(store, context)
@@ -214,7 +215,7 @@ def make_plan(context: Context, folder: Path, told: Tell = no_matter) -> Plan:
     seen = _Seen(run, jobs)
     for etag, result in finished_results(store, layout, seen.jobs):
         seen.add(result)
-        told(etag, result)
+        on_result(etag, result)
     made = seen.made
     if run.naming.on_clash == "replace":
         made = _spooled(still_stored(context.store_of(run.output.bucket), run.output, [*made]))
@@ -297,7 +298,7 @@ def finished_results(
 ) -> Iterator[tuple[str, Result]]:
     """Read the results of jobs, without logs, in any order; those of others may be among them.
 
-    Each comes with its ETag, see `read_versions`.
+    Each comes with its ETag, as in `read_versions`.
     """
     splits = map(layout.result, islice(jobs, SPLIT_EVERY, None, SPLIT_EVERY))
     listing = Listing(layout, list_each(store, layout.results.prefix, splits))

@@ -1,8 +1,7 @@
 """Ends the run's machines, and no others, and says what is left.
 
-`kill` terminates them now; `stop` drains them: they finish what they do and take nothing new.
-
-`clean` begins with the same:
+`stop` drains the workers: they finish what they do, take nothing new, and leave. `kill` terminates
+the machines now, and `clean` begins with that:
 
     statement = terminate_run(context)
     statement.clear                       nothing of the run costs money any more

@@ -218,7 +218,7 @@ def read_facts(context: Context, queues: Queues, request: LaunchRequest) -> Fact
 
 
 def facts_without_run(context: Context, request: LaunchRequest, work: Work) -> Facts:
-    """Read what the plan needs from AWS except what there is to do, which is `work`."""
+    """Read what the plan needs from AWS, but nothing of the run, in which there is `work` to do."""
     place = Place(
         account=context.account,
         region=context.region,

@@ -1,8 +1,8 @@
 """The machine types that the settings mean: named ones, or all that meet requirements.
 
-Requirements say what a machine has instead of what it is called: vCPUs, memory, accelerators.
-EC2 lists the region's types that meet them, so a launch knows them, their quotas, and their prices
-for the cost limit. So a group keeps the types that existed when it was created.
+Requirements say what a machine must have: vCPUs, memory, accelerators. A launch has EC2 list the
+region's types that meet them, because it needs their quotas, and their prices for the cost limit.
+So a group keeps the types that existed when it was created.
 """
 
 from __future__ import annotations

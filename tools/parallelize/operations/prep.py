@@ -140,8 +140,8 @@ def prepare(
     """Do all of `prep` for what is `asked` for; by default that is what the settings say.
 
     What is already there is not sent again. The finished jobs `again` are redone, all of them if it
-    is empty. If the run is new, and has to execute all its jobs, `before_sending` is called once
-    they are checked.
+    is empty. Before it sends the inputs of a new run, of which no result could be copied, it calls
+    `before_sending`.
 
     Raises UsageError, before anything is sent, for anything wrong with inputs or command.
     """

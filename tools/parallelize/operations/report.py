@@ -41,14 +41,14 @@ PROMPT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Seen:
-    """What was read of the run before: a snapshot, and results, which may be other versions."""
+    """What was read of the run before: a snapshot, and results that may be out of date by now."""
 
     snapshot: Snapshot
     results: Remembered
 
 
 def make(context: Context, seen: Seen | None = None) -> Report:
-    """Read the whole run, or what was not `seen`, and return the content of its page."""
+    """Read what was not `seen` of the run, and return the content of its page."""
     return make_report(read_run(context, seen))
 
 

@@ -23,10 +23,10 @@ from parallelize.operations import prep
 from parallelize.operations.crew import Judge, billed, launch_ahead, launch_missing
 from parallelize.operations.download import (
     SOME_FAILED,
-    Tell,
+    OnResult,
     check_folder,
     fetch,
-    no_matter,
+    ignore,
     told_trouble,
 )
 from parallelize.operations.enqueue import send_jobs
@@ -72,7 +72,7 @@ GOOD_BYE_LOOK_SECONDS = 0.1
 
 AHEAD_JOBS = 50_000
 AHEAD_BYTES = 2**30
-"""If there is more to send, workers start when it was sent: they would have to wait for long."""
+"""The most jobs and bytes to send while workers already wait; with more, they would wait long."""
 
 REPORTED_FILES = 100_000
 """With more files, a report is written only on request: it reads all results once more."""
@@ -92,7 +92,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Carried:
-    """The state of a run, whether all its outputs so far arrived, and results to report."""
+    """The state of a run, whether all its outputs so far arrived, and results for the report."""
 
     status: RunStatus
     complete: bool
@@ -199,7 +199,7 @@ def open_run(
 ) -> Context:
     """Open the context of a whole run; with --local, start the local cloud if it is not running.
 
-    If its start has begun already, `started` waits for the end of that.
+    If it is already being started, `started` waits until it runs.
     """
     if common.local:
         check_local(common)
@@ -234,7 +234,7 @@ def carry_through(
         superseded.sweep(context, load_run(context.store, context))
         read = Remembered()
         is_reported = context.settings.report.html and end.total <= REPORTED_FILES
-        complete = _download(context, folder, read.add if is_reported else no_matter)
+        complete = _download(context, folder, read.add if is_reported else ignore)
         return Carried(end, complete, read)
 
 
@@ -254,7 +254,7 @@ def prepare(context: Context, again: Sequence[str] | None, *, local: bool) -> pr
         return prep.prepare(context, again=again, before_sending=ahead)
     except BaseException:
         if begun:
-            context.tell("stopping the local workers, for which there is nothing to do")
+            context.tell("stopping the local workers: the run is not prepared")
             ec2 = context.client("ec2")
             instances.terminate(ec2, [machine.id for machine in instances.find(ec2, context.names)])
         raise
@@ -295,10 +295,10 @@ def _enqueue(context: Context) -> None:
         context.tell(nothing.what)
 
 
-def _download(context: Context, folder: Path, read: Tell) -> bool:
-    """Fetch the outputs; say whether each of them arrived. `read` gets each result."""
+def _download(context: Context, folder: Path, on_result: OnResult) -> bool:
+    """Fetch the outputs; say whether each of them arrived."""
     try:
-        fetched = fetch(context, folder, read)
+        fetched = fetch(context, folder, on_result)
     except NothingToDoError as nothing:
         context.tell(nothing.what)
         return True

@@ -49,7 +49,7 @@ def make_look(context: Context) -> Callable[[], RunStatus]:
 def make_rest(context: Context) -> Callable[[RunStatus], bool]:
     """Return a function that says, look by look, whether a watched run has come to rest.
 
-    So has a paused run without workers and machines. A user who may not ask EC2 goes by heartbeats.
+    A paused run without workers and machines has, too. If EC2 does not answer, heartbeats decide.
     """
     stands_still: Callable[[RunStatus], bool] | None = None
 

@@ -34,7 +34,7 @@ CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 NO_CHANGES = ("didn't contain changes", "No updates are to be performed")
 """CloudFormation treats a change set without changes as a failure, and says so only in words.
 
-AWS makes one that fails, for the first reason or, sometimes, the second; moto refuses to make it.
+AWS creates one that fails, with the first text or sometimes the second; moto refuses to create it.
 https://github.com/ansible-collections/amazon.aws/pull/507
 """
 
@@ -124,7 +124,7 @@ class Stack:
     def _create(
         self, plan: _Plan, template: str, values: list[Any], tags: Mapping[str, str]
     ) -> bool:
-        """Have the plan made; return False if it was refused because nothing would change."""
+        """Create the change set; return False if it was refused because nothing would change."""
         try:
             with translated(SERVICE):
                 self.client.create_change_set(

@@ -242,7 +242,7 @@ def test_an_upload_is_joined_if_the_bytes_that_were_sent_have_the_checksum(tmp_p
 
 
 @pytest.mark.parametrize("size", [1, PART_BYTES])
-def test_what_has_another_checksum_is_not_stored(size: int) -> None:
+def test_bytes_with_another_checksum_are_not_stored(size: int) -> None:
     async def body(parts: Parts) -> None:
         async with served(parts) as server, calling(server) as caller:
             store = caller.store()
@@ -280,7 +280,7 @@ def test_a_byte_that_changes_during_an_upload_never_becomes_part_of_an_object(
 
 
 class Checking(Draining):
-    """Refuses a part that is not what its checksum says, as S3 does."""
+    """Refuses a part that does not have its checksum, as S3 does."""
 
     async def __call__(self, exchange: Exchange) -> None:
         if self.name(exchange) != "part":

@@ -28,7 +28,7 @@ MAX_VISIBILITY_TIMEOUT_SECONDS = 12 * 60 * 60
 RECEIPT_HANDLE = re.compile(r"(?P<id>[0-9a-f-]{36})#(?P<receive>[0-9]+)")
 
 OVER_SECONDS = 5.0
-"""For how long after its last message was deleted nobody need wait long for another."""
+"""For so long after the last message is deleted, long polls end after `OVER_WAIT_SECONDS`."""
 
 OVER_WAIT_SECONDS = 0.2
 
@@ -149,9 +149,9 @@ class Queue:
     async def wait(self, seconds: float) -> bool:
         """Return True when there may be a message to receive, False if waiting is over.
 
-        That is after `seconds`, and when the queue's last message is deleted: workers that wait
-        then need not wait any longer to find out that their run is over. Nor must those that ask
-        soon afterwards because they await what the first of them reports.
+        Waiting is over after `seconds`, and when the queue's last message is deleted: the workers
+        find out at once that their run is over. For a while after that, waits are short, because
+        the other workers poll again until the leader has reported the end.
         """
         loop = asyncio.get_running_loop()
         if time.monotonic() < self._over_until and not len(self._index):

@@ -116,7 +116,7 @@ class Uploads:
             except FileChangedError:
                 raise _changed(file) from None
             except ServiceError as error:
-                # What S3 calls a wrong checksum may be a file that changed under its checksum.
+                # S3 refuses a part that changed after its checksum was computed.
                 if _has_changed(file, before.st_size, before.st_mtime_ns):
                     raise _changed(file) from error
                 raise
@@ -124,7 +124,7 @@ class Uploads:
 
     async def _send_opened(self, file: Outgoing, opened: IO[bytes]) -> str | None:
         sha256 = file.sha256
-        if not sha256:  # its metadata needs it before the first byte is sent
+        if not sha256:  # S3 wants the metadata, with the checksum, before the first byte
             loop = asyncio.get_running_loop()
             sha256 = await loop.run_in_executor(self._readers, sha256_of, Path(file.path))
         return await self._store.put_file(

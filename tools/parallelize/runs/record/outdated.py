@@ -95,6 +95,7 @@ def is_outdated(run: Run, entry: Entry, result: Result) -> bool:
     A result that does not say what it was made from counts as outdated if the run was renewed.
     """
     if result.content:
+        # Most have today's key: those of former versions are computed only for the others.
         is_this = result.content == content_key(run, entry)
         return not is_this and result.content not in content_keys(run, entry)
     return run.renewed

@@ -100,7 +100,7 @@ def read_listed(
 def read_versions(
     store: Store, layout: RunLayout, listed: Mapping[str, str] | Table
 ) -> Iterator[tuple[str, Result]]:
-    """Read results as `read_listed` does, each with its ETag; "" if it may have changed since."""
+    """Read results as `read_listed` does, with their ETags, or "" for what may be newer."""
     missing = listed if isinstance(listed, Table) else listed_table(listed.items())
     for etag, result in _from_segments(store, layout, missing):
         place = layout.result(result.key)

@@ -141,17 +141,17 @@ def told_of_each(results: Iterable[Result]) -> dict[str, Finished]:
 
 @dataclass
 class Remembered:
-    """The kept parts of results that were read before, by input, with their ETags."""
+    """What a report needs of results that were read before, by input, with their ETags."""
 
     _results: dict[str, tuple[str, Finished]] = field(default_factory=dict)
 
     def add(self, etag: str, result: Result) -> None:
-        """Keep what `read_versions` yields; nothing of a version that it does not know."""
+        """Keep what `read_versions` yields, unless the ETag is unknown."""
         if etag:
             self._results[result.key] = etag, finished(result)
 
     def of(self, snapshot: Snapshot) -> dict[str, Finished]:
-        """Return those whose version is the snapshot's, by input."""
+        """Return the results that have not changed since, by input."""
         listed, result = snapshot.finished, snapshot.layout.result
         return {
             key: kept

@@ -203,7 +203,7 @@ def heard(
     beats: Cache[Heartbeat | None],
     clock: Callable[[], float] = time.time,
 ) -> tuple[Heartbeat, ...]:
-    """Return the last heartbeat of each worker, with when S3 got it; `beats` remembers the rest."""
+    """Return each worker's last heartbeat, with the time when S3 got it; `beats` caches them."""
     items = {item.key: item for item in store.list(layout.agents.prefix)}
     now = clock()
     read = [beat for beat in beats.read(items.values()) if beat is not None]

@@ -23,7 +23,7 @@ LISTING_SHARE = 4
 LOCAL_INTERVAL_SECONDS = 0.5
 LOCAL_LONGEST_SECONDS = 1.0
 LOCAL_LISTING_SHARE = 20
-"""As `LISTING_SHARE`, where looks and workers share the processors, unless the end is near."""
+"""As `LISTING_SHARE`, if looks and workers share the processors and the end is not near."""
 
 FOOTER = "ctrl-C detaches: the workers go on"
 
@@ -36,11 +36,11 @@ class View(Protocol):
 
 
 Pause = Callable[[RunStatus, float], float]
-"""Returns how many seconds to wait after a look, by what it saw and the seconds that it took."""
+"""Returns the seconds to wait after a look, given what it saw and how many seconds it took."""
 
 
 def every(seconds: float) -> Pause:
-    """Return a pause of always this length, or longer if looks take long."""
+    """Return a pause that always has this length, or more if looks take long."""
     return lambda _, took: max(seconds, LISTING_SHARE * took)
 
 
@@ -48,9 +48,9 @@ def every(seconds: float) -> Pause:
 class LocalPause:
     """The pauses for a run whose workers are on this machine.
 
-    A look takes time from them, so looks are rare while there is much to do; towards the end, at
-    the speed since the last look, they come closer together. Without progress, the speed is
-    unknown: a job may end at any time.
+    A look takes CPU time from them, so looks are rare while there is much to do. They come closer
+    together towards the end, which the speed since the last look predicts. Without progress there
+    is no speed, and a job may end at any time.
     """
 
     _before: RunStatus | None = None
@@ -62,7 +62,7 @@ class LocalPause:
             return max(LOCAL_INTERVAL_SECONDS, LISTING_SHARE * took)
         speed = (before.left - status.left) / max(took, status.taken_at - before.taken_at)
         longest = max(LOCAL_LONGEST_SECONDS, LOCAL_LISTING_SHARE * took)
-        # Each time, half of what is left: the looks near the end are few, however long they take.
+        # Half of the time that is left, each time: that takes few looks, however long they take.
         return max(took, min(longest, status.left / speed / 2))
 
 
