@@ -7,13 +7,13 @@ variable "wheel" {
 
 variable "agent_version" {
   type        = string
-  description = "Its version; `launch` finds images by the tag that carries it."
+  description = "The agent's version; `launch` finds images by their tag with it."
 }
 
 variable "region" {
   type        = string
   default     = null
-  description = "Where the image is made; null leaves it to the AWS credential chain."
+  description = "The region to build in; null takes it from your AWS settings."
 }
 
 variable "base" {
@@ -30,7 +30,7 @@ variable "architecture" {
 
 variable "instance_types" {
   type        = map(string)
-  description = "For each architecture, what the image is made on."
+  description = "For each architecture, the instance type to build on."
 }
 
 variable "bases" {
@@ -42,7 +42,7 @@ variable "bases" {
     gpu        = bool
     volume_gib = number
   }))
-  description = "The images to start from; only the owner's count, whoever copies the name."
+  description = "The images to start from; only the owner's are used, whoever copies the name."
 }
 
 variable "extra_packages" {
@@ -66,7 +66,7 @@ variable "volume_gib" {
 variable "kms_key_id" {
   type        = string
   default     = null
-  description = "The key that the image is encrypted with; null takes the account's own for EBS."
+  description = "The key that the image is encrypted with; null takes the account's default key for EBS."
 }
 
 variable "subnet_id" {
@@ -84,5 +84,5 @@ variable "tags" {
 variable "manifest" {
   type        = string
   default     = "manifest.json"
-  description = "Where Packer writes down what it made."
+  description = "The file in which Packer records what it made."
 }

@@ -87,7 +87,8 @@ def _failed(error: ParallelizeError) -> int:
 
 def _parse(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="parallelize-agent", description="A worker of a run of `parallelize`."
+        prog="parallelize-agent",
+        description="Work on the files of a `parallelize` run until it is finished.",
     )
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument(
@@ -100,13 +101,13 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--metadata",
         action="store_true",
-        help="ask the instance's metadata service although a configuration is given",
+        help="use the instance's metadata service although --config is given",
     )
     parser.add_argument(
         "--work-dir",
         type=Path,
         metavar="DIR",
-        help="where environments and scratch folders go "
+        help="the folder for environments and scratch folders "
         "(default: $STATE_DIRECTORY, else a temporary folder)",
     )
     return parser.parse_args(words)

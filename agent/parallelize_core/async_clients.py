@@ -136,7 +136,7 @@ class AsyncClients:
         )
         account, arn = (field_of(reply.body, name) for name in ("Account", "Arn"))
         if not account:
-            raise UnavailableError("an answer of STS breaks off", "it names no account")
+            raise UnavailableError("an answer of STS is incomplete", "it names no account")
         return account, arn
 
     async def aclose(self) -> None:

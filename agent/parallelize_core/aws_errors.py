@@ -184,7 +184,7 @@ def _is_unreadable(error: Exception) -> bool:
 
 def _explain_setting(error: Exception) -> ParallelizeError | None:
     if isinstance(error, aws.ProfileNotFound):
-        return UsageError(str(error), fix="aws configure list-profiles   shows those there are")
+        return UsageError(str(error), fix="aws configure list-profiles   lists your profiles")
     if isinstance(error, aws.NoRegionError):
         return UsageError(
             "no AWS region is set",
@@ -200,9 +200,9 @@ def _explain_setting(error: Exception) -> ParallelizeError | None:
 def _explain_network(error: Exception) -> ParallelizeError | None:
     if isinstance(error, _BROKEN_BODY_ERRORS):
         return UnavailableError(
-            "AWS's answers keep breaking off",
+            "AWS's answers keep arriving incomplete",
             str(error),
-            "check the network and try again; what is done is not done again",
+            "check the network and try again; finished work is not repeated",
         )
     if isinstance(error, aws.HTTPClientError | aws.ConnectionError):
         return UnavailableError(

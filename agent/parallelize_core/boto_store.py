@@ -124,7 +124,7 @@ class S3Store:
                 file.write(chunk)
             size = file.tell()
         if size != length:
-            raise UnavailableError(f"{self._place(key)} broke off after {size:,} bytes")
+            raise UnavailableError(f"{self._place(key)} was cut off after {size:,} bytes")
         return size
 
     def head(self, key: str) -> ObjectInfo | None:

@@ -119,4 +119,4 @@ def unpack(packed: Path, target: Path, file: Listed) -> None:
 
 
 def _another(sha256: str, why: str) -> DecodeError:
-    return DecodeError(f"what is stored as the content {sha256} is something else", "", why)
+    return DecodeError(f"the stored content {sha256} is wrong", "", why)

@@ -344,7 +344,8 @@ def check_run_name(run: str) -> str:
     if not RUN_NAME.fullmatch(run):
         raise UsageError(
             f'"{run}" cannot name a run',
-            "use 1 to 60 letters, digits, - and _; the first a letter or digit, the end not -dead",
-            "give another with --run, or run.name in parallelize.toml",
+            "use 1 to 60 letters, digits, - and _; begin with a letter or digit, and do not end in"
+            " -dead",
+            "choose another with --run, or run.name in parallelize.toml",
         )
     return run

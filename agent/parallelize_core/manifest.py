@@ -323,7 +323,9 @@ def _add_correction(store: Store, layout: RunLayout, body: bytes) -> None:
         number = sum(1 for _ in store.list(layout.corrections.prefix))
         if store.put(layout.correction(number), body, IF_ABSENT) is not None:
             return
-    raise ServiceError(f"others keep correcting inputs of run {layout.run}", None, "try again")
+    raise ServiceError(
+        f"other commands keep changing the inputs of run {layout.run}", None, "try again"
+    )
 
 
 def read_cursor(store: Store, layout: RunLayout, part: int) -> Cursor:

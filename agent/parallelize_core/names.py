@@ -26,8 +26,8 @@ def checked_stack(name: str) -> str:
     """Return `name` if it can name a stack; raise ValueError if it cannot."""
     if not STACK_NAME.fullmatch(name):
         raise ValueError(
-            f'"{name}" cannot name a stack: it takes a lower-case letter, then at most 13 more and '
-            "digits, without a hyphen"
+            f'"{name}" cannot name a stack: use 1 to 14 lower-case letters and digits, '
+            "and begin with a letter"
         )
     return name
 

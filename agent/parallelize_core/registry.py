@@ -76,7 +76,7 @@ def check_secret(arn: str) -> None:
         raise UsageError(
             "run.image_secret is not the ARN of a secret in Secrets Manager",
             # It may be the password itself.
-            "it is kept out of this message, as it may be a password",
+            "it may be a password, so this message does not show it",
             'run.image_secret = "arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME"',
         )
 
@@ -100,8 +100,8 @@ def _of_secret(arn: str, open_client: OpenClient) -> Login:
     except (ValueError, TypeError, KeyError):
         raise UsageError(
             f"the secret {arn} is not a login",
-            "it has to be a JSON object with username and password",
-            "fix the secret; nothing else has to be done again",
+            "it must be a JSON object with username and password",
+            "fix the secret; nothing else needs to be repeated",
         ) from None
 
 

@@ -64,7 +64,7 @@ def _unpacked(body: bytes) -> list[bytes]:
         raise _broken(body, str(error)) from None
     *lines, rest = content.split(b"\n")
     if rest or len(content) > MAX_SEGMENT_BYTES:
-        raise _broken(rest, "it breaks off, or is too long")
+        raise _broken(rest, "it is incomplete, or too long")
     return lines
 
 

@@ -17,13 +17,13 @@ from parallelize.options import NOTHING
 
 OTHERWISE = {
     "LocalStack": {
-        "purged a second time: again",
+        "purged a second time: accepted",
         "made again after deletion: at once",
-        "a bucket of another owner than expected: not refused",
+        "a bucket with an unexpected owner: not refused",
     },
     "local cloud": {
         "made again after deletion: at once",
-        "a bucket of another owner than expected: not refused",
+        "a bucket with an unexpected owner: not refused",
     },
 }
 

@@ -62,8 +62,8 @@ def test_everything_else_is_tried_in_the_local_clouds_own_s3_and_sqs(shell: Shel
     assert "a message received once too often: moved" in seen["queues"]
     assert "made again after deletion: QueueDeletedRecently" in seen["queues"]
     assert "used at once after creation: NonExistentQueue" in seen["queues"]
-    assert "a bucket of another owner than expected: AccessDenied" in seen["objects"]
-    assert "conditional writes: each as promised" in seen["objects"]
+    assert "a bucket with an unexpected owner: AccessDenied" in seen["objects"]
+    assert "conditional writes: all as promised" in seen["objects"]
     assert "CreateFleet by dry run: DryRunOperation" in seen["fleets"]
     assert seen["left"][0].startswith("nothing (looked for")
 

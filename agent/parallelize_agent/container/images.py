@@ -155,7 +155,7 @@ class Images:
                 if not self._is_ready(place):
                     self._make(place, image)
             if not self._hold_ready(place):
-                raise ServiceError(f"the image {image.name} was removed as soon as it was there")
+                raise ServiceError(f"the image {image.name} was removed right after it was made")
         os.utime(place.mark)
         return Container(place.folder / "rootfs", place.folder / "environ", self.work)
 
@@ -230,14 +230,12 @@ class Images:
             sys.executable, "-I", "-S", unpack.__file__, str(rootfs), str(most), str(files),
             str(self.work), *map(str, pulled.layers),
         )  # fmt: skip
-        step = Step(
-            f"the unpacking of the image {image.name}", command, UNPACK_SECONDS, log="image"
-        )
+        step = Step(f"unpacking the image {image.name}", command, UNPACK_SECONDS, log="image")
         self.preparer.prepare(rootfs, rootfs, step)
 
     def _try(self, place: Place, image: Image) -> None:
         """Raise SetupError if this machine cannot start commands in images."""
-        trial = Step("the entry into an image", (), TRIAL_SECONDS, log="entry")
+        trial = Step("starting a command in an image", (), TRIAL_SECONDS, log="entry")
         container = Container(place.folder / "rootfs", place.folder / "environ", self.work)
         made = self.work / "entry"
         made.mkdir(exist_ok=True)
@@ -257,7 +255,7 @@ class Images:
         if free < wanted:
             raise SetupError(
                 f"there is no room for the image {image.name}",
-                f"it has {size:,} bytes compressed and needs {wanted:,} free; {free:,} are",
+                f"it has {size:,} bytes compressed and needs {wanted:,} free; there are {free:,}",
                 "increase workers.disk",
             )
         return free - self.reserve_bytes

@@ -78,7 +78,7 @@ def instance(text: bytes) -> str | None:
                 found.setdefault(processor, _blob(entry).digest)
     wanted = _architecture()
     if wanted not in found:
-        raise _foreign(", ".join(sorted(found)) or "no processor of Linux")
+        raise _foreign(", ".join(sorted(found)) or "no Linux architecture")
     return found[wanted]
 
 
@@ -100,7 +100,7 @@ def check_blobs(folder: Path, manifest: Manifest) -> None:
         with (folder / blob.name).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != blob.name:
-            raise _odd(f"{blob.digest} has another content: its digest is sha256:{found}")
+            raise _odd(f"{blob.digest} has different content: its digest is sha256:{found}")
 
 
 def read_variables(config: bytes) -> bytes:
@@ -130,8 +130,8 @@ def _architecture() -> str:
 
 def _foreign(processors: str) -> SetupError:
     return SetupError(
-        f"the image is for {processors[:200]!a}, and this machine is {_architecture()}",
-        fix="build it for both, or choose workers.types of its kind",
+        f"the image is for {processors[:200]!a}, but this machine is {_architecture()}",
+        fix="build it for both, or choose workers.types of its architecture",
     )
 
 
@@ -147,7 +147,7 @@ def _object(text: bytes) -> dict[str, Any]:
 
 def _list(value: object) -> list[Any]:
     if not isinstance(value, list):
-        raise _odd("a list is missing in it")
+        raise _odd("a list is missing")
     return value
 
 
@@ -159,7 +159,7 @@ def _blob(value: object) -> Blob:
 
 
 def _odd(why: str) -> SetupError:
-    return SetupError("the image cannot be used", why, "build it again, and push it")
+    return SetupError("the image cannot be used", why, "build and push it again")
 
 
 PULL_SECONDS = 60 * 60
@@ -171,7 +171,7 @@ Room = Callable[[int], int]
 """Makes room on the disk for a number of bytes; returns the most that there may be."""
 
 _FIX = (
-    "use a machine image with skopeo (parallelize image build makes one), or install it by "
+    "use a machine image with skopeo (parallelize image build makes one), or install it in "
     "workers.root_setup"
 )
 
@@ -314,8 +314,8 @@ class Puller:
 def _check_digest(what: str, promised: str, found: str) -> None:
     if found != promised:
         raise SetupError(
-            f"{what} is not what was prepared",
-            f"its digest is {found}, and {promised} was prepared",
+            f"{what} has changed since it was prepared",
+            f"its digest is {found}; {promised} was prepared",
             "parallelize prep",
         )
 

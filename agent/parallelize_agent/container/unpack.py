@@ -64,7 +64,7 @@ class Budget:
         self._entries += 1
         if self._bytes > self._max_bytes:
             raise BadImageError(
-                f"it has more than the {self._max_bytes:,} bytes that may be unpacked here"
+                f"it unpacks to more than the {self._max_bytes:,} bytes allowed here"
             )
         if self._entries > self._max_entries:
             raise BadImageError(f"it has more than {self._max_entries:,} files")
@@ -147,7 +147,7 @@ def _write(path: str, content: IO[bytes], entry: tarfile.TarInfo) -> None:
     with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123
         shutil.copyfileobj(content, file, COPY_BYTES)
         if file.tell() != entry.size:
-            raise BadImageError(f"{path!a} breaks off")
+            raise BadImageError(f"{path!a} is incomplete")
         os.fchmod(descriptor, 0o555 if entry.mode & 0o111 else 0o444)
         with suppress(OverflowError, OSError):  # a time that this system cannot represent
             os.utime(descriptor, (entry.mtime, entry.mtime))
@@ -247,7 +247,7 @@ class ZstdFile(io.RawIOBase):
             self._step(out)
             # Earlier input may still be held back.
             if is_end and not out.at:
-                raise EOFError("a layer breaks off")
+                raise EOFError("a layer is incomplete")
         return int(out.at)
 
     def _step(self, out: _Buffer) -> None:

@@ -115,9 +115,9 @@ class Descriptions:
         for name in (gpu.uuid, str(gpu.index)):
             if name in self._devices:
                 return self._devices[name]
-        there = f"there are {', '.join(self._devices)}" if self._devices else "there is none at all"
+        there = f"there are {', '.join(self._devices)}" if self._devices else "there are none"
         raise UsageError(
-            f"{gpu.label} cannot be used in an image: no CDI description of it is on this machine",
+            f"{gpu.label} cannot be used in an image: this machine has no CDI description of it",
             f"{there} in {' and '.join(map(str, FOLDERS))}",
             _FIX,
         )

@@ -33,11 +33,11 @@ HANG_SECONDS = 60.0
 """A driver that has not answered for this long will not."""
 
 FATAL_XIDS = {
-    48: "a double bit error of its memory",
+    48: "a double-bit error in its memory",
     79: "it has fallen off the bus",
     95: "an uncontained memory error",
     119: "its system processor does not answer",
-    120: "an error of its system processor",
+    120: "an error in its system processor",
 }
 """After these, a GPU has to be reset or replaced. Most others are a program's own faults.
 

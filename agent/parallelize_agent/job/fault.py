@@ -71,7 +71,7 @@ def of_input(error: ParallelizeError, attempt: int) -> Decision:
 
 def without_checkpoint(code: int) -> Decision:
     """Return the decision on a command that asked to go on but left no new checkpoint."""
-    return handed_back(f"exit {code}, and nothing new in PARALLELIZE_CHECKPOINT to go on from")
+    return handed_back(f"exit {code}, but PARALLELIZE_CHECKPOINT has nothing new to continue from")
 
 
 def gpu_lost(why: str) -> Decision:
@@ -130,7 +130,7 @@ def of_start(error: Exception, program: str) -> Decision:
         return failed(Cause.COMMAND, f"{program!a} cannot be started: {error}", final=True)
     if isinstance(error, OSError) and error.errno in _COMMAND_ERRNOS:
         lacks = error.errno == errno.ENOENT
-        why = "not found, or the program in its #! line is not" if lacks else error.strerror
+        why = "it, or the program in its #! line, was not found" if lacks else error.strerror
         why = f"{program} cannot be started: {why}"
         return open_to_doubt(why, final=True)
     return of_unknown(error)

@@ -145,7 +145,7 @@ class StageIn:
         free = host.free_bytes(self.scratch.root) - self.config.disk_reserve_bytes
         if size <= free:
             return None
-        why = f"it has {size:,} bytes, and the worker's disk has room for {max(0, free):,}"
+        why = f"it has {size:,} bytes, but the worker's disk has room for {max(0, free):,}"
         if size > self.room:
             return fault.failed(Cause.INPUT, f"{why}; increase workers.disk")
         return fault.handed_back(why, blameless=others > 0)
@@ -179,7 +179,7 @@ class StageIn:
         if size != received.message.size:
             await self._remove(folder)
             return fault.failed(
-                Cause.INPUT, f"it has {size:,} bytes, prep listed {received.message.size:,}"
+                Cause.INPUT, f"it has {size:,} bytes, but prep listed {received.message.size:,}"
             )
         kept = await self._checkpoint(received, run, folder)
         return Staged(received, run, environment, folder, content, outputs, container, kept)
@@ -266,6 +266,6 @@ def _check(sha256: str, file: InputFile, store: AsyncStore, key: str) -> None:
     """Raise ChangedError if the content is not the one that the result will name."""
     if file.checksum != sha256:
         raise ChangedError(
-            f"what is stored as {S3}{store.bucket}/{key} is something else",
-            f"its SHA-256 is {sha256}, and not {file.checksum}; delete it there",
+            f"{S3}{store.bucket}/{key} has the wrong content",
+            f"its SHA-256 is {sha256}, not {file.checksum}; delete the object",
         )

@@ -73,7 +73,7 @@ class RootSetup:
         raise SetupError(
             f"the machine's set-up as root failed: {status}",
             said or "it printed nothing",
-            "parallelize logs --setup; fix the script that workers.root_setup names, launch again",
+            "parallelize logs --setup; fix the script of workers.root_setup, then launch again",
         )
 
 

@@ -72,7 +72,7 @@ class Senders:
 
     def _publish(self, topic: str, told: Notification) -> None:
         if self.means.publish_to is None:
-            raise ServiceError("there is no topic here to send e-mail by")
+            raise ServiceError("there is no SNS topic here to send e-mail through")
         subject = f"parallelize: {told.headline}"[:MOST_SUBJECT_CHARACTERS]
         self.means.publish_to(
             topic, subject, f"{told.text}\n\n{json.dumps(told.body(), indent=2)}\n"

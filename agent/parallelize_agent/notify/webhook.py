@@ -59,8 +59,8 @@ def check_address(address: str, *, on_loopback: bool) -> None:
         return
     if _is_own(found):
         raise ServiceError(
-            "the webhook leads to this machine itself, or to its own services", address,
-            "run.notify takes an address of another machine",
+            "the webhook points to this machine itself, or to its own services", address,
+            "set run.notify to the address of another machine",
         )  # fmt: skip
 
 

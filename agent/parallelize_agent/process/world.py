@@ -298,4 +298,4 @@ def _refusal(why: bytes, word: str) -> OSError:
     code, text = int.from_bytes(why[:_INT_BYTES], sys.byteorder), os.fsdecode(why[_INT_BYTES:])
     if code:
         return OSError(code, os.strerror(code), word)
-    return OSError(f"the command cannot be kept apart: {text}")
+    return OSError(f"the command cannot be isolated: {text}")

@@ -90,8 +90,8 @@ class Fitness:
         self._not_done.add(key)
         if len(self._not_done) >= self._max_unfit:
             self.fall_sick(
-                f"{len(self._not_done)} files in a row could not be done because of this machine "
-                "or its network",
+                f"{len(self._not_done)} files in a row could not be processed because of this "
+                "machine or its network",
                 reason,
             )
 

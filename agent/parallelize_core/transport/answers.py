@@ -192,7 +192,7 @@ def _refused(error: ReplyError, where: str, why: str) -> ParallelizeError:
             "this machine's clock is wrong", why, "set the clock, e.g. with NTP"
         )
     return _of_setting(error, where, why) or RefusedError(
-        f"{where} is refused", why, "check the permissions of this role or profile"
+        f"access to {where} is refused", why, "check the permissions of this role or profile"
     )
 
 

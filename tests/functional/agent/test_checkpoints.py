@@ -57,7 +57,7 @@ def test_going_on_for_ever_without_anything_new_is_no_progress(make: MakeBench) 
     bench.add({"x": b""})
     bench.run()
     assert bench.result("x").cause is Cause.INFRASTRUCTURE
-    assert "nothing new in PARALLELIZE_CHECKPOINT" in bench.result("x").message
+    assert "PARALLELIZE_CHECKPOINT has nothing new" in bench.result("x").message
 
 
 def test_a_checkpoint_that_was_only_restored_is_nothing_new(make: MakeBench) -> None:

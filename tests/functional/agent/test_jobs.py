@@ -213,7 +213,7 @@ def test_an_input_that_is_not_what_its_checksum_says_is_no_input(
     bench.run()
     result = bench.result("a")
     assert (result.status, result.cause, result.exit_code) == ("failed", Cause.INPUT, None)
-    assert "is something else: its SHA-256 is " in result.message
+    assert "has the wrong content: its SHA-256 is " in result.message
 
 
 def test_an_input_of_the_right_checksum_is_one_whatever_its_place(make: MakeBench) -> None:

@@ -294,7 +294,7 @@ def test_a_webhook_is_told_by_https_without_credentials(tls_hook: Webhook) -> No
 
 
 def test_a_webhook_whose_name_leads_to_this_machine_gets_nothing(tls_hook: Webhook) -> None:
-    with pytest.raises(ServiceError, match="leads to this machine itself"):
+    with pytest.raises(ServiceError, match="points to this machine itself"):
         post(tls_hook.url, {"text": "it is over"})
     assert tls_hook.posted == []
 

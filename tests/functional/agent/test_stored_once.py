@@ -124,13 +124,13 @@ def test_a_link_in_another_environment_is_not_followed(site: Site, tmp_path: Pat
 def test_a_content_that_is_something_else_is_refused(site: Site) -> None:
     listed = site.put(b"as it was")
     site.put(b"as it is!", listed.sha256)
-    with pytest.raises(DecodeError, match="something else"):
+    with pytest.raises(DecodeError, match="the stored content"):
         site.provide(site.store_list(FileList.of([listed])))
 
 
 def test_no_more_is_unpacked_than_was_announced(site: Site) -> None:
     listed = site.put(b"0" * 10**6).model_copy(update={"size": 10})
-    with pytest.raises(DecodeError, match="something else"):
+    with pytest.raises(DecodeError, match="the stored content"):
         site.provide(site.store_list(FileList.of([listed])))
 
 

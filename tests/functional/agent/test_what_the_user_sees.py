@@ -58,7 +58,7 @@ def refusing(bench: Bench, key: str, error: Exception) -> FaultyStore:
 @pytest.mark.parametrize(
     "error",
     [
-        RefusedError("s3://bucket/cold is refused", "Access Denied"),
+        RefusedError("access to s3://bucket/cold is refused", "Access Denied"),
         ArchivedError("s3://bucket/cold is in an archive", "storage class GLACIER"),
         MissingError("s3://bucket/cold does not exist"),
         ChangedError("s3://bucket/cold has changed since it was listed"),

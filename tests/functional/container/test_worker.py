@@ -371,6 +371,6 @@ def test_an_image_that_cannot_be_unpacked_ends_the_worker_and_charges_no_file(
     bench = make("echo done", odd)
     ended = bench.run()
     assert isinstance(ended.error, SetupError)
-    assert "the unpacking of the image" in ended.reason
+    assert "unpacking the image" in ended.reason
     assert not bench.has_result("x")
     assert any("error: " in text for text in bench.setups.values())

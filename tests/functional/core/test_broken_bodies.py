@@ -119,7 +119,7 @@ def test_a_body_that_breaks_every_time_is_a_fault_of_the_service(
     store: S3Store, faults: Faults, fault: str, tmp_path: Path
 ) -> None:
     setattr(faults, fault, 1000)
-    with pytest.raises(UnavailableError, match="breaking off"):
+    with pytest.raises(UnavailableError, match="arriving incomplete"):
         store.get_file("key", tmp_path / "file")
 
 

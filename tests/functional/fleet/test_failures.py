@@ -103,7 +103,7 @@ def test_a_partial_launch_counts_machines_and_names_what_is_missing(account):
     assert isinstance(error, CapacityError)
     assert error.exit_code == 5
     assert "started 1 of 2 workers" in error.what
-    assert "not your quota" in error.why
+    assert "quota is not the cause" in error.why
 
 
 def test_errors_of_pools_do_not_matter_when_all_machines_started(account):

@@ -68,10 +68,10 @@ def test_everything_is_tried_and_nothing_is_left(rehearse_by_command, account):
     assert ("queues", "used at once after creation: NonExistentQueue") in seen
     assert ("queues", "a message whose lease ran out: hidden first, then back") in seen
     assert ("queues", "a message received once too often: moved") in seen
-    assert ("objects", "a second upload in parts to a key: PreconditionFailed") in seen
+    assert ("objects", "a second multipart upload to a key: PreconditionFailed") in seen
     assert ("fleets", "CreateFleet by dry run: DryRunOperation") in seen
     assert ("fleets", "a group that was just deleted: made again after 94 s") in seen
-    assert ("watching", "a line of the log is taken") in seen
+    assert ("watching", "a log line: accepted") in seen
     assert seen[-1][0] == "left"
     assert seen[-1][1].startswith("nothing (looked for: Auto Scaling group, machine")
     assert left(account) == []
@@ -210,8 +210,8 @@ def test_a_step_that_fails_does_not_stop_the_others_and_leaves_nothing(
 
     findings = rehearse(trying(queues=failing, watching=watching.probe), None)
     told = [(one.verdict, one.check, one.text) for one in findings]
-    assert ("bad", "queues", "broke off: SQS is out of order") in told
-    assert ("good", "watching", "a line of the log is taken") in told
+    assert ("bad", "queues", "stopped early: SQS is out of order") in told
+    assert ("good", "watching", "a log line: accepted") in told
     assert told[-1][:2] == ("good", "left")
     assert left(account) == []
 
@@ -223,7 +223,7 @@ def test_an_answer_that_makes_no_sense_ends_its_probe_alone(account, queues_by_t
 
     findings = rehearse(trying(queues=puzzled, watching=watching.probe), None)
     assert [one.text for one in findings if one.check == "queues"][1:] == [
-        "broke off: AWS's answer cannot be understood"
+        "stopped early: AWS's answer cannot be understood"
     ]
     assert findings[-1].text.startswith("nothing")
 

@@ -26,7 +26,7 @@ from parallelize_core.errors import ServiceError, UnavailableError
     ],
 )
 def test_a_webhook_may_not_lead_to_what_only_this_machine_can_reach(address: str) -> None:
-    with pytest.raises(ServiceError, match="leads to this machine itself"):
+    with pytest.raises(ServiceError, match="points to this machine itself"):
         check_address(address, on_loopback=False)
 
 

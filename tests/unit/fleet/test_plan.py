@@ -275,7 +275,7 @@ class TestQuota:
         with pytest.raises(CapacityError) as refused:
             plan_launch(given, request(count=2))
         error = refused.value
-        assert error.what.startswith("spot quota: 8 vCPUs asked, 5 allowed, 0 in use")
+        assert error.what.startswith("spot quota: 8 vCPUs requested, 5 allowed, 0 in use")
         assert error.why == "5 is the default of new accounts"
         assert "launch 1 " in error.fix
         assert error.exit_code == 5

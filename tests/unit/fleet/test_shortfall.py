@@ -20,7 +20,7 @@ def test_no_capacity_says_that_it_is_not_the_quota_and_what_did_start():
     assert isinstance(error, CapacityError)
     assert "no capacity now for c7i.xlarge in eu-west-1" in error.what
     assert "started 1 of 2 workers" in error.what
-    assert error.why == "this is not your quota"
+    assert error.why == "your quota is not the cause"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_each_reason_is_reached_by_some_code():
         ("You are not authorized to perform this operation.", AccessError,
          "Auto Scaling may not start machines"),
         ("The security group sg-1 does not exist.", UsageError,
-         "EC2 does not accept the launch (Auto Scaling)"),
+         "EC2 rejected the launch (Auto Scaling)"),
     ],
 )  # fmt: skip
 def test_words_of_auto_scaling_are_told_apart_as_codes_of_ec2_are(words, kind, what):

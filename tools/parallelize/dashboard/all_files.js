@@ -6,6 +6,6 @@
     note.textContent = error ? [error.what, error.why, error.fix].filter(Boolean).join(" · ") : "";
     if (!error) showFiles(document.getElementById("files-table"), files, key => `log?key=${encodeURIComponent(key)}`);
   } catch {
-    note.textContent = "No answer: the dashboard has ended, or cannot be reached.";
+    note.textContent = "No answer: the dashboard has stopped, or cannot be reached.";
   }
 })();

@@ -20,7 +20,7 @@ async function renew() {
     note.textContent = [what, why, fix].filter(Boolean).join(" · ");
     if (!picture.error && picture.main !== shown) show(picture.main);
   } catch {
-    note.textContent = "No answer: the dashboard has ended, or cannot be reached.";
+    note.textContent = "No answer: the dashboard has stopped, or cannot be reached.";
   }
 }
 

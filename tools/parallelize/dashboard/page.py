@@ -51,7 +51,7 @@ COMMANDS = (
     ("stop", "let the workers finish their files and leave"),
     ("kill", "end the workers now"),
     ("download DIR", "fetch the outputs"),
-    ("report", "save all of this as one file"),
+    ("report", "save all of this as one HTML file"),
 )
 
 

@@ -88,7 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
         target, _, query = self.path.partition("?")
         token, _, path = target.removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
-            return _refusal("the address that `parallelize dashboard` has printed has a token")
+            return _refusal(
+                "open the address that `parallelize dashboard` printed: it contains a token"
+            )
         return self.server.site.answer(path, dict(parse_qsl(query)))
 
     def end_headers(self) -> None:

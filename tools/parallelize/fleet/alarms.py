@@ -51,8 +51,9 @@ def old_message_alarm(names: Names, topic: str) -> dict[str, Any]:
         "AlarmName": alarm_names(names)[0],
         "AlarmDescription": (
             f"A file of run {run} has waited for {days} days. `parallelize status --run {run}` "
-            f"says why; `parallelize scale N --run {run}{lane}` for more workers, or "
-            f"`parallelize kill --run {run}` if nobody wants the rest. {RUNBOOK}#old-message"
+            f"says why. `parallelize scale N --run {run}{lane}` gives it more workers; "
+            f"`parallelize kill --run {run}` ends it if nobody wants the rest. "
+            f"{RUNBOOK}#old-message"
         ),
         "MetricName": "ApproximateAgeOfOldestMessage",
         "Threshold": float(TOO_OLD_SECONDS),

@@ -71,13 +71,13 @@ def wake_alarm(names: Names, policy_arn: str) -> dict[str, Any]:
     Target tracking alone cannot start a fleet: it multiplies, and any multiple of zero is zero.
     """
     asleep = {
-        "Id": "asleep", "Label": "files wait, and no worker is there", "ReturnData": True,
+        "Id": "asleep", "Label": "files are waiting, and there are no workers", "ReturnData": True,
         "Expression": "IF(waiting > 0 AND FILL(workers, 0) < 1, 1, 0)",
     }  # fmt: skip
     sources = [_waiting(names), _in_service(names)]
     return {
         "AlarmName": wake_alarm_name(names),
-        "AlarmDescription": f"Files of run {names.run} wait and no worker is there.",
+        "AlarmDescription": f"Files of run {names.run} are waiting, and there are no workers.",
         "AlarmActions": [policy_arn],
         "Metrics": [*(_as_alarm_metric(source) for source in sources), asleep],
         "ComparisonOperator": "GreaterThanOrEqualToThreshold",

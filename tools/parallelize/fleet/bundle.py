@@ -115,7 +115,7 @@ def _wheel_digest(body: bytes) -> str:
 
 def _fetch(target: Path, python: str, architecture: str) -> None:
     if util.find_spec("pip") is None:
-        raise _no_wheels("pip is not installed beside parallelize")
+        raise _no_wheels("pip is not installed in parallelize's environment")
     command = [
         sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes",
         "--only-binary=:all:", "--implementation=cp", f"--python-version={python}",

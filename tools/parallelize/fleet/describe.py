@@ -76,7 +76,7 @@ def find_subnets(ec2: EC2Client, wanted: Sequence[str]) -> list[Any]:
     if not found["Subnets"]:
         raise UsageError(
             "there is no default VPC in this region",
-            "and aws.subnets names no subnets of another",
+            "and aws.subnets is empty",
             'aws.subnets = ["subnet-…"]   or   aws ec2 create-default-vpc',
         )
     return found["Subnets"]
@@ -133,8 +133,8 @@ def check_security_groups(ec2: EC2Client, wanted: Sequence[str], subnets: Sequen
         if other := {subnet["VpcId"] for subnet in subnets} - {there[name]}:
             raise UsageError(
                 f"security group {name} is in {there[name]}, and workers start in {min(other)}",
-                "a machine is only in groups of its own VPC",
-                "aws.subnets with subnets of that VPC, or another group",
+                "a machine can only be in security groups of its own VPC",
+                "set aws.subnets to subnets of that VPC, or name another group",
             )
 
 

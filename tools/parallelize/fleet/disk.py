@@ -42,13 +42,13 @@ class Disk:
             raise UsageError(
                 f"a disk of {self.gib} GiB cannot have {iops:,} IOPS",
                 f"gp3 has at most {IOPS_PER_GIB} for each GiB",
-                f'workers.disk = "{-(-iops // IOPS_PER_GIB)}GiB", or fewer workers.disk_iops',
+                f'workers.disk = "{-(-iops // IOPS_PER_GIB)}GiB", or lower workers.disk_iops',
             )
         throughput = self.throughput or INCLUDED_MIBPS
         if throughput * IOPS_PER_MIBPS > iops:
             raise UsageError(
                 f"a disk with {iops:,} IOPS cannot have {throughput:,} MiB/s",
                 f"gp3 needs {IOPS_PER_MIBPS} IOPS for each MiB/s",
-                f"workers.disk_iops = {throughput * IOPS_PER_MIBPS}, or less"
+                f"workers.disk_iops = {throughput * IOPS_PER_MIBPS}, or lower"
                 " workers.disk_throughput",
             )

@@ -81,7 +81,7 @@ def _of_reason(region: str, what: str, reason: str) -> ParallelizeError:
         )
     if reason.startswith("Client.InternalError"):
         return AccessError(
-            f"{what}: most likely they may not use the key of their volumes", reason,
+            f"{what}: they probably may not use the key of their volumes", reason,
             "let launchers, and Auto Scaling for a persistent fleet, use the key:\n"
             "  docs/aws-setup.md#a-key-of-your-own-for-volumes",
         )  # fmt: skip

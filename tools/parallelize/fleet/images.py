@@ -43,8 +43,8 @@ class Owners:
             return
         raise UsageError(
             f"image {found['ImageId']} belongs to account {owner}{f' ({alias})' * bool(alias)}",
-            "what is in it would run with the role of your workers",
-            f'workers.ami_owner = "{owner}" says that you trust it',
+            "its programs would run with the role of your workers",
+            f'if you trust that account: workers.ami_owner = "{owner}"',
         )
 
 
@@ -110,7 +110,7 @@ def _parameter(ssm: SSMClient, name: str) -> str:
     except ssm.exceptions.ParameterNotFound:
         raise UsageError(
             f"there is no SSM parameter {escape(name)} in this region",
-            fix="parallelize image list, or another --ami",
+            fix="parallelize image list   shows yours; or choose another --ami",
         ) from None
 
 
@@ -140,7 +140,7 @@ def by_id(ec2: EC2Client, image_id: str, owners: Owners | None = None) -> Image:
     if not found:
         raise UsageError(
             f"there is no image {image_id} in this region that this account may use",
-            fix="parallelize image list",
+            fix="parallelize image list   shows yours",
         )
     if owners:
         owners.check(found[0])

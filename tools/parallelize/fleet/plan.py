@@ -325,8 +325,8 @@ def _over_quota(
     now = f"now:  launch {possible}{only}   ({possible * vcpus} vCPUs)\n  " if possible else ""
     default = f"{quota.limit} is the default of new accounts" if quota.limit == 5 else None
     return CapacityError(
-        f"{market} quota: {count * vcpus} vCPUs asked, {quota.limit} allowed, {quota.used} in use"
-        f" ({facts.region}, {quota.code})",
+        f"{market} quota: {count * vcpus} vCPUs requested, {quota.limit} allowed,"
+        f" {quota.used} in use ({facts.region}, {quota.code})",
         default,
         f"{now}more: parallelize doctor --request-quota {count * vcpus + quota.used}",
     )

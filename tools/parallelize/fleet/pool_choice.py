@@ -89,7 +89,7 @@ def fitting(facts: Facts, request: LaunchRequest) -> tuple[tuple[Pool, ...], tup
         why = (
             f"{kinds} are not offered in the zones of the subnets"
             if not facts.pools
-            else f"the image is for {image.architecture}, and {kinds} are not"
+            else f"the image is for {image.architecture}, but {kinds} are not"
         )
         raise UsageError(
             f"no machine type in {facts.region} fits", why, "choose others with --type"
@@ -165,8 +165,8 @@ def _without_gpus(facts: Facts, request: LaunchRequest) -> UsageError:
     kinds = dict.fromkeys(pool.type for pool in facts.pools)
     there = [f"{kind.name} has {kind.gpus or 'none'}" for kind in kinds]
     return UsageError(
-        f"a job needs {plural(wanted, 'GPU')}, and no machine type has that many",
-        f"of NVIDIA's, {', '.join(there[:3])}",
+        f"a job needs {plural(wanted, 'GPU')}, but no machine type has that many",
+        f"of NVIDIA's GPUs, {', '.join(there[:3])}",
         f'workers.types with GPUs, such as "g5.xlarge", or workers.accelerators = "{wanted}"; '
         "and an image with their driver (image build --base gpu)",
     )

@@ -80,7 +80,7 @@ def _too_many(waiting: int, there: int, count: int) -> UsageError:
     fewer = f"launch {useful}   " if useful else ""
     return UsageError(
         f"{there + count} workers for {plural(waiting, 'file')}: some would have nothing to do",
-        f"{plural(there, 'worker')} there already" if there else None,
+        f"the run has {plural(there, 'worker')} already" if there else None,
         f"{fewer}(--force launches {count} anyway)",
     )
 
@@ -89,7 +89,7 @@ def _empty(work: Work, lane: Lane) -> NothingToDoError:
     if lane is not Lane.MAIN:
         return NothingToDoError(
             f"nothing to do: no job waits in the {lane} lane",
-            "workers move jobs there, when these turn out to need its machines",
+            "workers move jobs there that turn out to need its machines",
             "parallelize status   says when some wait there\n  (--force launches anyway)",
         )
     unsent = f", {work.unsent:,} not enqueued" if work.unsent else ""

@@ -137,7 +137,7 @@ def explain(
         fix = "parallelize setup   makes the workers' role"
     code = found[0].code if found else ""
     told = what.format(region=region, pools=_pools(found), code=code)
-    why = "this is not your quota" if first is Reason.CAPACITY else message
+    why = "your quota is not the cause" if first is Reason.CAPACITY else message
     return kind(f"{told}; {count}", why, fix)
 
 
@@ -187,17 +187,17 @@ _TOLD: Mapping[Reason, tuple[type[ParallelizeError], str, str]] = {
     Reason.THROTTLED: (
         ServiceError,
         "EC2 is refusing calls",
-        "parallelize scale N   in a while starts those that are missing",
+        "in a while: parallelize scale N   starts the missing workers",
     ),
     Reason.MISTAKE: (
         UsageError,
-        "EC2 does not accept the launch ({code})",
+        "EC2 rejected the launch ({code})",
         "parallelize doctor   looks for the cause",
     ),
     Reason.ADDRESSES: (
         CapacityError,
         "the subnets have too few free addresses",
-        "aws.subnets with larger ones, or in more zones; or fewer workers",
+        "set aws.subnets to larger subnets or to more zones, or start fewer workers",
     ),
     Reason.VOLUMES: (
         CapacityError,

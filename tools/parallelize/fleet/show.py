@@ -67,7 +67,7 @@ def describe_outcome(outcome: LaunchOutcome) -> list[str]:
     if not outcome.group:
         return [f"started {len(outcome.started):,} of {plural(outcome.asked, 'worker')}"]
     if outcome.size > outcome.asked:
-        return [f"it has {outcome.size:,} workers already; parallelize scale ends some"]
+        return [f"the group has {outcome.size:,} workers already; parallelize scale ends some"]
     return []
 
 

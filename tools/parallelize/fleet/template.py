@@ -116,9 +116,9 @@ def checked(user_data: str) -> str:
     size = len(user_data.encode())
     if size > MAX_USER_DATA_BYTES:
         raise UsageError(
-            f"the worker's configuration has {size:,} bytes",
-            f"EC2 takes {MAX_USER_DATA_BYTES:,} as user data",
-            "fewer workers.types (prices are in it), or a shorter workers.root_setup",
+            f"the worker's configuration is too large: {size:,} bytes",
+            f"EC2 accepts {MAX_USER_DATA_BYTES:,} bytes of user data",
+            "use fewer workers.types (it contains their prices), or a shorter workers.root_setup",
         )
     return user_data
 

@@ -109,7 +109,7 @@ def _without_group(
     count = f"{plural(len(machines), 'worker')} {'was' if len(machines) == 1 else 'were'}"
     return type(error)(
         f"{error.what}; {count} told to end", error.why,
-        "parallelize kill   again: a group, if there is one, may start others",
+        "parallelize kill   once more: a group that still exists may start other workers",
     )  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def build(plan: BuildPlan, environ: Mapping[str, str]) -> str:
 
 def _check_packer(environ: Mapping[str, str]) -> None:
     if shutil.which(PACKER) is None:
-        raise UsageError("Packer is not installed", "it makes the image", INSTALL_PACKER)
+        raise UsageError("Packer is not installed", "it builds the image", INSTALL_PACKER)
     told = subprocess.run(
         [PACKER, "--version"], env=environ, capture_output=True, text=True, check=False
     ).stdout
@@ -157,7 +157,7 @@ def _run(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> No
     if process.returncode:
         raise ServiceError(
             f"{_name(command)} failed (exit {process.returncode})",
-            "what it said is above; nothing of a failed build is kept in AWS",
+            "its output is above; a failed build leaves nothing in AWS",
             "fix it and repeat: parallelize image build",
         )
 

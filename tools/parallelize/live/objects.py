@@ -45,9 +45,8 @@ def write_whole(trial: Trial, store: Store) -> Seen:
     late = store.put(key, b"four", Condition(etag=first)) if first else None
     absent = store.put(key_of(trial, "absent"), b"five", Condition(etag="0" * 32))
     good = bool(first and changed) and again is late is absent is None
-    return Seen(
-        CHECK, good, f"conditional writes: {'each as promised' if good else 'not all held'}"
-    )
+    told = "all as promised" if good else "not all as promised"
+    return Seen(CHECK, good, f"conditional writes: {told}")
 
 
 def write_in_parts(trial: Trial, bucket: str) -> Seen:
@@ -56,7 +55,7 @@ def write_in_parts(trial: Trial, bucket: str) -> Seen:
     codes = [_upload(trial, {"Bucket": bucket, "Key": key}) for _ in range(2)]
     good = codes == ["", "PreconditionFailed"]
     told = codes[1] or "not refused"
-    return Seen(CHECK, good, f"a second upload in parts to a key: {codes[0] or told}")
+    return Seen(CHECK, good, f"a second multipart upload to a key: {codes[0] or told}")
 
 
 def _upload(trial: Trial, place: dict[str, Any]) -> str:
@@ -76,11 +75,11 @@ def look(trial: Trial, bucket: str) -> Iterator[Seen]:
     """Ask for an object that does not exist, and for a bucket as if it were somebody else's."""
     place = {"Bucket": bucket, "Key": key_of(trial, "nothing")}
     codes = (trial.code("s3", "head_object", **place), trial.code("s3", "get_object", **place))
-    yield Seen(CHECK, codes == ("404", "NoSuchKey"), f"a key that is not there: {', '.join(codes)}")
+    yield Seen(CHECK, codes == ("404", "NoSuchKey"), f"a missing key: {', '.join(codes)}")
     there = {"Bucket": bucket, "Key": key_of(trial, "whole")}
     code = trial.code("s3", "get_object", **there, ExpectedBucketOwner=NOBODY)
     told = code or "not refused"
-    yield Seen(CHECK, code == "AccessDenied", f"a bucket of another owner than expected: {told}")
+    yield Seen(CHECK, code == "AccessDenied", f"a bucket with an unexpected owner: {told}")
 
 
 def remove(trial: Trial, store: Store) -> Seen:
@@ -91,7 +90,7 @@ def remove(trial: Trial, store: Store) -> Seen:
     gone = found is not None and store.delete_version(key, found.etag)
     store.delete([key, key_of(trial, "parts")])
     good = kept and gone and store.head(key) is None
-    return Seen(CHECK, good, f"deletion: {'only of what was meant' if good else 'not as promised'}")
+    return Seen(CHECK, good, f"deletion: {'only what was intended' if good else 'not as promised'}")
 
 
 def find(trial: Trial) -> list[str]:

@@ -54,7 +54,7 @@ def send_batches(trial: Trial, queue: SQSQueue) -> Iterator[Seen]:
     entries = [{"Id": str(number), "MessageBody": trial.run} for number in range(BATCH + 1)]
     code = trial.code("sqs", "send_message_batch", QueueUrl=queue.url, Entries=entries)
     refused = code == "TooManyEntriesInBatchRequest"
-    yield Seen(CHECK, refused, f"a batch of {BATCH + 1}: {code or 'it is taken'}")
+    yield Seen(CHECK, refused, f"a batch of {BATCH + 1}: {code or 'accepted'}")
 
 
 def let_expire(trial: Trial, queue: SQSQueue) -> Iterator[Seen]:
@@ -65,7 +65,7 @@ def let_expire(trial: Trial, queue: SQSQueue) -> Iterator[Seen]:
     time.sleep(LEASE_SECONDS)
     back = receive(queue, 1)
     if not (leased and back):
-        yield Seen(CHECK, good=False, text="a message did not come in time")
+        yield Seen(CHECK, good=False, text="a message did not arrive in time")
         return
     first, second = leased[0], back[0]
     came_back = hidden and second.id == first.id and second.receives == first.receives + 1
@@ -73,15 +73,15 @@ def let_expire(trial: Trial, queue: SQSQueue) -> Iterator[Seen]:
     yield stale_receipt(queue, first, second)
     queue.delete([second.receipt])
     lost = queue.extend([second.receipt], LEASE_SECONDS)
-    told = "is refused" if lost else "is taken"
-    yield Seen(CHECK, bool(lost), f"renewing a message that was deleted {told}")
+    told = "refused" if lost else "accepted"
+    yield Seen(CHECK, bool(lost), f"renewing a deleted message: {told}")
 
 
 def stale_receipt(queue: Queue, first: Message, second: Message) -> Seen:
     """Use an old receipt: the protocol holds whether SQS accepts it or not, so both are good."""
-    renewed = "refused" if queue.extend([first.receipt], LEASE_SECONDS) else "taken"
+    renewed = "refused" if queue.extend([first.receipt], LEASE_SECONDS) else "accepted"
     queue.delete([first.receipt])
-    deleted = "deletes" if queue.extend([second.receipt], 60) else "does nothing"
+    deleted = "works" if queue.extend([second.receipt], 60) else "does nothing"
     return Seen(CHECK, good=True, text=f"an old receipt: renewing is {renewed}, deleting {deleted}")
 
 
@@ -105,7 +105,7 @@ def purge_twice(trial: Trial, queue: SQSQueue) -> Seen:
     """Purge a queue twice within a minute, in which AWS allows it once."""
     codes = [trial.code("sqs", "purge_queue", QueueUrl=queue.url) for _ in range(2)]
     good = codes == ["", "PurgeQueueInProgress"]
-    return Seen(CHECK, good, f"purged a second time: {codes[0] or codes[1] or 'again'}")
+    return Seen(CHECK, good, f"purged a second time: {codes[0] or codes[1] or 'accepted'}")
 
 
 def make_again(trial: Trial, queue: SQSQueue) -> Seen:

@@ -50,8 +50,8 @@ def try_all(trial: Trial, probes: Mapping[str, Probe], tell: Callable[[Seen], No
                 tell(seen)
         except ParallelizeError as error:
             # The refused call is recorded above; the message may contain names.
-            trial.recorder.say("broke off", good=False)
-            tell(Seen(name, good=False, text=f"broke off: {error.what}"))
+            trial.recorder.say("stopped early", good=False)
+            tell(Seen(name, good=False, text=f"stopped early: {error.what}"))
 
 
 def _steps(probe: Probe, trial: Trial) -> Iterator[Seen]:

@@ -42,7 +42,7 @@ def write_log(trial: Trial) -> Seen:
         NEW_STREAM, lambda: trial.call("logs", "put_log_events", **stream, logEvents=[line])
     )
     taken = not answer.get("rejectedLogEventsInfo")
-    return Seen(CHECK, taken, f"a line of the log {'is taken' if taken else 'is rejected'}")
+    return Seen(CHECK, taken, f"a log line: {'accepted' if taken else 'rejected'}")
 
 
 def write_metric(trial: Trial) -> Seen:

@@ -101,7 +101,7 @@ def _digest(content: bytes) -> str:
 
 
 UNSIGNED = "SignatureDoesNotMatch"
-WHY = "not signed with the key of the local cloud that runs; parallelize local start prints it"
+WHY = "not signed with the key of the running local cloud; parallelize local start prints it"
 
 WHO_AM_I = b"Action=GetCallerIdentity&"
 OWNER = (

@@ -43,7 +43,7 @@ def foreign(origin: str | None, hosts: Sequence[str], name: str = ADDRESS) -> st
     `origin` is its Origin header, `hosts` are all its Host headers, `name` is our own address.
     """
     if origin is not None:
-        return "no web page may ask here"
+        return "web pages may not send requests here"
     if not is_ours(hosts, name):
         return f"this is {name}, and no other name"
     return None

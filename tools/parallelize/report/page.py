@@ -52,7 +52,7 @@ SLOWEST = 10
 
 VERDICTS = {
     RunState.DRAINED: ("good", "Every file has succeeded"),
-    RunState.FAILED: ("bad", "Finished, and some files have failed"),
+    RunState.FAILED: ("bad", "Finished, but some files failed"),
     RunState.RUNNING: ("going", "Still running"),
     RunState.IDLE: ("bad", "Not finished, but no worker is alive"),
 }
@@ -82,7 +82,7 @@ class FailureGroup:
 
 def _verdict(status: RunStatus) -> tuple[str, str]:
     if status.state is RunState.DRAINED and status.silent.count:
-        return "bad", "Finished, and some files have produced no output"
+        return "bad", "Finished, but some files produced no output"
     return VERDICTS[status.state]
 
 

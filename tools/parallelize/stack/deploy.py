@@ -203,7 +203,9 @@ class Stack:
             if found["Status"] not in {"CREATE_PENDING", "CREATE_IN_PROGRESS"}:
                 return found
             time.sleep(self.poll_seconds)
-        raise ServiceError("CloudFormation does not finish its plan", None, "try again")
+        raise ServiceError(
+            "CloudFormation did not finish its change set in time", None, "try again"
+        )
 
     def _execute(self, name: str, tell: Tell) -> None:
         operation = _Operation(self.status() or GONE, time.monotonic(), change_set=name)
@@ -226,7 +228,7 @@ class Stack:
                 raise ServiceError(f"the stack ended as {state}", self.reason(operation.token))
             last = state
             time.sleep(self.poll_seconds)
-        raise ServiceError("CloudFormation is still working", None, "parallelize setup   again")
+        raise ServiceError("CloudFormation is still working", None, "wait, then: parallelize setup")
 
     @translated(SERVICE)
     def _has_begun(self, operation: _Operation) -> bool:
@@ -298,7 +300,7 @@ def _values(given: Mapping[str, str], known: set[str], kept: set[str]) -> list[A
         raise UsageError(
             f'the stack has no parameter "{escape(unknown[0])}"',
             f"did you mean {near[0]}?" if near else None,
-            "parallelize setup --print-template   has them at its top",
+            "parallelize setup --print-template   lists them at the top",
         )
     return [
         *({"ParameterKey": key, "ParameterValue": value} for key, value in given.items()),

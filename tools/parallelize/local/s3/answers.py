@@ -21,7 +21,7 @@ MESSAGES = {
     "BadDigest": "The digest or checksum that you specified did not match what was received.",
     "BucketNotEmpty": "The bucket that you tried to delete is not empty.",
     "EntityTooSmall": "A part other than the last is smaller than 5 MiB.",
-    "InvalidPart": "A part was not found, or its ETag is another.",
+    "InvalidPart": "A part was not found, or its ETag is different.",
     "InvalidPartOrder": "The list of parts was not in ascending order.",
     "InvalidRange": "The requested range is not satisfiable.",
     "KeyTooLongError": "The key has more than 1,024 bytes.",
@@ -29,7 +29,7 @@ MESSAGES = {
     "NoSuchBucket": "The specified bucket does not exist.",
     "NoSuchKey": "The specified key does not exist.",
     "NoSuchUpload": "The specified upload does not exist.",
-    "NotImplemented": "The local cloud does not have this call of S3's.",
+    "NotImplemented": "The local cloud does not support this call of S3.",
     "PreconditionFailed": "At least one of the preconditions you specified did not hold.",
     "QuotaExceeded": (
         "The local cloud's quota is used up. `parallelize local status` shows what it keeps, "

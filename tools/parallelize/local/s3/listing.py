@@ -146,4 +146,4 @@ def _decode(token: str) -> str:
     try:
         return urlsafe_b64decode(token).decode()
     except ValueError:
-        raise S3Error(400, "InvalidArgument", "the continuation token is none of ours") from None
+        raise S3Error(400, "InvalidArgument", "the continuation token is not valid") from None

@@ -188,7 +188,7 @@ class S3:
                 if etag and there and not matches(etag, there):
                     parts.append(
                         f"<Error><Key>{text(key)}</Key><Code>PreconditionFailed</Code>"
-                        "<Message>its ETag is another</Message></Error>"
+                        "<Message>its ETag is different</Message></Error>"
                     )
                     continue
                 self._objects.delete(bucket, key)

@@ -59,7 +59,7 @@ class SQS:
                 return to_json(of_messages(self, queue, fields))
         if of_queue := _OF_QUEUE.get(operation):
             return to_json(of_queue(self._queues, queue.name, fields))
-        raise SQSError("InvalidAction", f"The local cloud does not have {operation}.")
+        raise SQSError("InvalidAction", f"The local cloud does not support {operation}.")
 
     def _receive(self, queue: Queue, fields: Fields) -> Answer:
         """Answer at once if there are messages, or if the request does not wait."""
