@@ -53,8 +53,13 @@ def launch_agent(cloud: LocalCloud) -> dict[str, Any]:
 
 def daemons(folder: Path) -> list[psutil.Process]:
     """Return this process's local clouds that keep their state below a folder."""
-    children = psutil.Process().children()
-    return [one for one in children if str(folder) in " ".join(one.cmdline())]
+    return [one for one in psutil.Process().children() if str(folder) in command_line(one)]
+
+
+def command_line(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):  # another test's, which has ended
+        return " ".join(process.cmdline())
+    return ""
 
 
 def processes(found: dict[str, Any]) -> list[int]:
