@@ -242,7 +242,8 @@ def test_ctrl_c_while_inputs_are_sent_ends_the_workers_that_wait(project: Projec
     preparing.run(KeyboardInterrupt)
     assert len(preparing.at_work) == 2
     assert billed(project.context) == []
-    assert prepare(project.context, None, local=True).added == 2, "it goes on"
+    prepared, launched = prepare(project.context, None, local=True)
+    assert (prepared.added, launched) == (2, True), "it goes on"
     assert len(billed(project.context)) == 2
 
 
@@ -256,7 +257,8 @@ def test_an_input_that_cannot_be_sent_ends_the_workers_that_wait(project: Projec
 
 def test_workers_of_a_run_that_exists_are_launched_when_all_is_sent(enqueued: Project) -> None:
     enqueued.add("d.txt", "e.txt")
-    assert prepare(enqueued.context, None, local=True).added == 2
+    prepared, launched = prepare(enqueued.context, None, local=True)
+    assert (prepared.added, launched) == (2, False)
     assert billed(enqueued.context) == []
 
 

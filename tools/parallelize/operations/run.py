@@ -224,9 +224,9 @@ def carry_through(
     """
     check_apart(context, folder)
     check_folder(folder)
-    prepared = prepare(context, again, local=local)
+    prepared, launched = prepare(context, again, local=local)
     with _interruptible(context, local=local):
-        end = work_off(context, reader, local=local)
+        end = work_off(context, reader, local=local, launched=launched)
         for _ in range(LATE_ROUNDS):
             if not (end.finished and redo_late(context, prepared.outdated)):
                 break
@@ -238,8 +238,10 @@ def carry_through(
         return Carried(end, complete, read)
 
 
-def prepare(context: Context, again: Sequence[str] | None, *, local: bool) -> prep.Prepared:
-    """Prepare the run; workers of the local cloud start while the inputs of a new one are sent."""
+def prepare(
+    context: Context, again: Sequence[str] | None, *, local: bool
+) -> tuple[prep.Prepared, bool]:
+    """Prepare the run; return whether local workers were started before all inputs were sent."""
     begun = False
 
     def ahead(plan: Plan) -> None:
@@ -251,7 +253,7 @@ def prepare(context: Context, again: Sequence[str] | None, *, local: bool) -> pr
             launch_ahead(context, plan.new)
 
     try:
-        return prep.prepare(context, again=again, before_sending=ahead)
+        return prep.prepare(context, again=again, before_sending=ahead), begun
     except BaseException:
         if begun:
             context.tell("stopping the local workers: the run is not prepared")
@@ -272,14 +274,19 @@ def planned(context: Context, folder: Path, again: Sequence[str] | None = None) 
         yield f"would write {default_name(context.run)} in the current folder"
 
 
-def work_off(context: Context, reader: Snapshots, *, local: bool) -> RunStatus:
-    """Enqueue and launch what is missing, and watch until the run is over or stands still."""
+def work_off(
+    context: Context, reader: Snapshots, *, local: bool, launched: bool = False
+) -> RunStatus:
+    """Enqueue and launch what is missing, and watch until the run is over or stands still.
+
+    With `launched`, the workers that are there are this command's own.
+    """
     status = status_of(reader.snapshot())
     if status.finished:
         context.tell(f"run {context.run}: all {plural(status.total, 'file')} are processed already")
         return status
     _enqueue(context)
-    relied = launch_missing(context, status)
+    relied = launch_missing(context, status) and not launched
     is_over = Judge(context, relied=relied)
     pause = LocalPause() if local else None
     with open_view(LOCAL_FOOTER if local else FOOTER) as view:
