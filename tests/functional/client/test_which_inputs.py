@@ -102,7 +102,7 @@ def test_odd_objects_are_named_and_counted_and_the_others_prepared(
     assert project.call("prep", "--inputs", f"s3://{lake}/q/", "--json") == 0
     told = capsys.readouterr()
     assert "2 objects cannot be processed:" in told.err
-    assert "day1/: its name ends in a slash" in told.err
+    assert "day1/: it has content, but its name ends in a slash" in told.err
     assert (json.loads(told.out)["inputs"], json.loads(told.out)["refused"]) == (1, 2)
 
 
