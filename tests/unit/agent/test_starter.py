@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -320,34 +318,62 @@ def test_commands_are_started_side_by_side_and_each_has_its_own_status(
         assert list(pool.map(one, range(60))) == [(n, f"{n}\n") for n in range(60)]
 
 
-def test_nothing_stays_open_here_whatever_comes_of_a_command(
-    starter: Starter, world: World, place: Path
-) -> None:
-    ended(begin(starter, world, place, "true"))
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    ended(begin(starter, world, place, "true"))
-    with pytest.raises(FileNotFoundError):
-        begin(starter, world, place, "/no/such/program")
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
-    assert len(list(Path(f"/proc/{starter.pid}/fd").iterdir())) == 4, "three streams, its socket"
+DESCRIPTORS = """
+import os, resource, sys
+from pathlib import Path
+from parallelize_agent.process.job_users import JobUser
+from parallelize_agent.process.world import COMMANDS, Start, World
 
+def start(word):
+    world = World(JobUser(int(sys.argv[1]), 1, 1))
+    with COMMANDS.start(Start((word,), Path("/"), {}, world)) as child:
+        child.reap()
 
-def test_without_a_free_descriptor_nothing_is_started_and_nothing_stays(
-    starter: Starter, world: World, place: Path
-) -> None:
-    ended(begin(starter, world, place, "true"))
-    taken = {int(file.name) for file in Path("/proc/self/fd").iterdir()}
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The limit is one of their numbers, and those of other tests may be high.
-    free = itertools.islice((n for n in itertools.count() if n not in taken), 5)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(free), hard))
+def refusal(word):
     try:
-        with pytest.raises(OSError, match="Too many open files"):
-            begin(starter, world, place, "true")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+        start(word)
+    except OSError as error:
+        return error.strerror or str(error)
+
+def is_open(number):
+    return Path(f"/proc/self/fd/{number}").exists()
+
+start("/bin/true")
+opened = len(os.listdir("/proc/self/fd"))
+"""
+"""The beginning of a program of its own: tests in one process open and close files of theirs."""
+
+WHATEVER_COMES = f"""{DESCRIPTORS}
+start("/bin/true")
+print(refusal("/no/such/program"))
+print(len(os.listdir("/proc/self/fd")) - opened)
+print(len(os.listdir(f"/proc/{{COMMANDS.pid}}/fd")))
+"""
+
+NONE_IS_FREE = f"""{DESCRIPTORS}
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+free = [number for number in range(1000) if not is_open(number)][:5]
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(free), limits[1]))
+print(refusal("/bin/true"))
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+print(len(os.listdir("/proc/self/fd")) - opened)
+"""
+
+
+def said_by(program: str, user: JobUser) -> list[str]:
+    words = [sys.executable, "-c", program, str(user.number)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_nothing_stays_open_whatever_comes_of_a_command(user: JobUser) -> None:
+    refused, more, of_starter = said_by(WHATEVER_COMES, user)
+    assert (refused, more) == ("No such file or directory", "0")
+    assert of_starter == "4", "three streams, its socket"
+
+
+def test_without_a_free_descriptor_nothing_is_started_and_nothing_stays(user: JobUser) -> None:
+    assert said_by(NONE_IS_FREE, user) == ["Too many open files", "0"]
 
 
 def test_a_folder_that_is_mounted_read_only_is_so_for_a_command_in_a_world(
