@@ -135,7 +135,10 @@ def test_a_program_that_cannot_be_started_fails_at_once_and_says_why(make: MakeB
     bench.add({"x": b""})
     bench.run()
     assert bench.result("x").cause is Cause.COMMAND
-    assert "no-such-program cannot be started: not found" in bench.result("x").message
+    assert (
+        "no-such-program cannot be started: it, or the program in its #! line, was not found"
+        in bench.result("x").message
+    )
     assert bench.attempts("x") == []
 
 

@@ -87,7 +87,7 @@ def test_clean_deletes_what_no_other_run_names(project: Project, capsys: Capture
     second = other(project)
     prepared(second, capsys)
     assert project.call("clean", "--yes") == 0
-    assert "1 shared input deleted" in capsys.readouterr().err
+    assert "deleted 1 shared input" in capsys.readouterr().err
     assert uploads(second) == [entries(second)["b.txt"].stored]
     assert second.call("clean", "--yes", "--run", second.run) == 0
     place = shared_by_runs(project.context.base)

@@ -35,6 +35,10 @@ def test_the_command_itself_is_named_if_only_this_machine_has_it(
 ) -> None:
     (tmp_path / "only-here").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    lost = failure("a", log="", message="only-here cannot be started: not found")
+    lost = failure(
+        "a",
+        log="",
+        message="only-here cannot be started: it, or the program in its #! line, was not found",
+    )
     assert only_here(lost) == ["only-here"]
     assert only_here(failure("a", log="", message="only-here ended: exit 1")) == []
