@@ -371,7 +371,8 @@ def test_the_plan_of_a_launch_has_the_rows_of_the_page(prepared: Shell) -> None:
 
 @runs("a fleet with GPUs")
 def test_a_fleet_with_gpus_is_made_as_the_page_says(prepared: Shell) -> None:
-    prepared.type(*named("a fleet with GPUs").typed(), answers="y\n")
+    shown = prepared.type(*named("a fleet with GPUs").typed(), answers="y\n")
+    assert re.search(r"\b16 done\b", shown.stdout), shown.stdout[-600:]
 
 
 @runs("a stock image", "the first machine from a stock image")

@@ -155,8 +155,10 @@ def test_deleted_objects_are_gone_and_others_stay(store: Store) -> None:
 
 
 def test_deleting_what_is_not_there_is_no_error(store: Store) -> None:
+    store.put("there", b"")
     store.delete(["nothing"])
     store.delete([])
+    assert [item.key for item in store.list("")] == ["there"]
 
 
 def test_a_version_is_deleted_and_a_later_one_stays(store: Store) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import pytest
 
@@ -15,7 +15,6 @@ from parallelize.runs.files.uploads import Outgoing, Stored, Uploads
 from parallelize.transfers import GROUP_BYTES, SHA256
 from parallelize_core.errors import UnavailableError, UsageError
 from parallelize_core.parts import PART_BYTES
-from parallelize_core.store import ALWAYS, Condition
 from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore
 
 
@@ -78,27 +77,13 @@ class WritingStore(AsyncInMemoryStore):
         super().__init__()
         self.change = change
 
-    async def put(
-        self,
-        key: str,
-        body: bytes,
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-        sha256: str = "",
-    ) -> str | None:
+    async def put(self, *words: Any, **more: Any) -> str | None:
         self.change(self.path)
-        return await super().put(key, body, condition, metadata, sha256)
+        return await super().put(*words, **more)
 
-    async def put_file(
-        self,
-        key: str,
-        file: IO[bytes],
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-        sha256: str = "",
-    ) -> str | None:
+    async def put_file(self, *words: Any, **more: Any) -> str | None:
         self.change(self.path)
-        return await super().put_file(key, file, condition, metadata, sha256)
+        return await super().put_file(*words, **more)
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -161,14 +146,7 @@ def test_a_file_that_changes_is_never_stored_under_its_old_checksum(
 class RefusingStore(WritingStore):
     """A bucket that refuses every upload, as S3 does for bytes with another checksum."""
 
-    async def put_file(
-        self,
-        key: str,
-        file: IO[bytes],
-        condition: Condition = ALWAYS,
-        metadata: Mapping[str, str] | None = None,
-        sha256: str = "",
-    ) -> str | None:
+    async def put_file(self, key: str, *_: Any, **__: Any) -> str | None:
         self.change(self.path)
         raise UnavailableError(f"{key} is not available", "BadDigest: not what was received")
 
