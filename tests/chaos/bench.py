@@ -38,7 +38,7 @@ from parallelize_core.clients import Clients
 from parallelize_core.config import AgentConfig, DrainSettings
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.files import files_of
-from parallelize_core.heartbeat import Heartbeat
+from parallelize_core.heartbeat import Heartbeat, WorkerState
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, Part, finished, read_parts
@@ -180,6 +180,8 @@ class Bench:
         self.requests_hit = network.watched.hit
         self._network = network
         self._spared: Machine | None = None
+        self.unwitnessed: set[str] = set()
+        """Sick workers whose witness left the run before they did."""
         self._ends: list[tuple[float, Kind, Door | None]] = []
         network.watched.results_path = f"/{config.bucket}/{self.layout.results.prefix}"
         network.watched.refused = {
@@ -228,6 +230,7 @@ class Bench:
         deadline = time.monotonic() + END_SECONDS
         while time.monotonic() < deadline:
             self.machines.tend()
+            self._end_unwitnessed()
             if not self.machines.alive:
                 if len(finished(self.store, self.layout)) >= self._plan.jobs + self._plan.then:
                     return
@@ -237,6 +240,7 @@ class Bench:
 
     def _replace_lost(self) -> None:
         self.machines.tend()
+        self._end_unwitnessed()
         if len(self.machines.alive) < self._plan.agents:
             self.machines.start()
         time.sleep(LOOK_SECONDS)
@@ -293,6 +297,15 @@ class Bench:
         Without it nobody could tell a sick worker from a command that is broken.
         """
         return self._spared if self.machines.sick_alive else None
+
+    def _end_unwitnessed(self) -> None:
+        """Unplug a sick machine whose witness leaves, as workers do when the queue is empty."""
+        if self.machines.sick_alive and not (self._spared and self._receives(self._spared)):
+            self.unwitnessed |= self.machines.unplug_sick()
+
+    def _receives(self, machine: Machine) -> bool:
+        beat = Heartbeat.decode(self.store.get(self.layout.heartbeat(machine.id)))
+        return machine in self.machines.alive and beat.state in {WorkerState.IDLE, WorkerState.BUSY}
 
     def _find_witness(self) -> Machine | None:
         """Return a machine on which commands have succeeded, as its heartbeat says."""
@@ -399,6 +412,7 @@ def _judge(bench: Bench, plan: Plan, seconds: float, journal: Path) -> Verdict:
             bench.expected,
             bench.machines.killed,
             bench.machines.sick,
+            bench.unwitnessed,
             then=plan.then,
         )
     )

@@ -94,12 +94,14 @@ def check(
     expected: Mapping[str, Expected],
     killed: Collection[str] = (),
     sick: Collection[str] = (),
+    unwitnessed: Collection[str] = (),
     *,
     then: bool = False,
 ) -> Iterator[Violation]:
     """Go through everything that is wrong, in a sentence each; see `merged` for a merge.
 
-    Of a worker that is sick, the first failures may be charged: nobody can know then.
+    Of a worker that is sick, the first failures may be charged: nobody can know then. Those of
+    `unwitnessed` ones all may.
     """
     blamed = Counter(a.key for a in evidence.attempts if _charged(a) and a.worker in sick)
     yield from _check_results(evidence, layout, expected, then=then)
@@ -109,7 +111,7 @@ def check(
         yield from _check_fate(result, expected, blamed[result.key])
         yield from _check_outputs(result, evidence.contents)
     yield from _check_strays(evidence)
-    yield from _check_charges(evidence, expected, sick)
+    yield from _check_charges(evidence, expected, sick, unwitnessed)
     yield from _check_departures(evidence, killed)
 
 
@@ -196,7 +198,10 @@ def charged_by(evidence: Evidence, workers: Collection[str]) -> int:
 
 
 def _check_charges(
-    evidence: Evidence, expected: Mapping[str, Expected], sick: Collection[str]
+    evidence: Evidence,
+    expected: Mapping[str, Expected],
+    sick: Collection[str],
+    unwitnessed: Collection[str],
 ) -> Iterator[Violation]:
     """Only jobs that fail by design may have a failed attempt that is charged to them.
 
@@ -213,7 +218,7 @@ def _check_charges(
         a.worker for a in evidence.attempts if _charged(a) and a.exit_code == SICK_EXIT
     )
     for worker, count in blamed.items():
-        if count >= SUSPECT_AFTER:
+        if count >= SUSPECT_AFTER and worker not in unwitnessed:
             yield Violation(Wrong.CHARGED, f"{worker} is sick, and has charged {count} files")
 
 

@@ -161,6 +161,13 @@ class Machines:
         """Press the power button."""
         machine.instance.press_power_button(GRACE_SECONDS)
 
+    def unplug_sick(self) -> set[str]:
+        """Unplug the sick machines, and return which were on."""
+        sick = [machine for machine in self.alive if machine.id in self.sick]
+        for machine in sick:
+            self.unplug(machine)
+        return {machine.id for machine in sick}
+
     def unplug_all(self) -> None:
         """Leave nothing running."""
         for machine in self.alive:

@@ -108,8 +108,13 @@ def heartbeat(worker: str, state: WorkerState) -> Heartbeat:
     return Heartbeat(worker=worker, state=state, started=0, seen=0, interval_seconds=1)
 
 
-def violations(evidence: Evidence, killed: tuple[str, ...] = (), sick: tuple[str, ...] = ()) -> str:
-    return "\n".join(map(str, check(evidence, LAYOUT, EXPECTED, killed, sick)))
+def violations(
+    evidence: Evidence,
+    killed: tuple[str, ...] = (),
+    sick: tuple[str, ...] = (),
+    unwitnessed: tuple[str, ...] = (),
+) -> str:
+    return "\n".join(map(str, check(evidence, LAYOUT, EXPECTED, killed, sick, unwitnessed)))
 
 
 def charged(key: str, worker: str, exit_code: int = 1) -> Attempt:
@@ -182,6 +187,8 @@ def test_the_checker_finds_a_sick_worker_that_has_charged_a_third_file(good: Evi
     assert few == ""
     many = violations(replace(good, attempts=attempts), sick=("i-9",))
     assert many == "wrongly charged: i-9 is sick, and has charged 3 files"
+    alone = violations(replace(good, attempts=attempts), sick=("i-9",), unwitnessed=("i-9",))
+    assert alone == ""
 
 
 def test_a_file_that_a_sick_worker_has_charged_may_use_no_more_attempts_than_that(

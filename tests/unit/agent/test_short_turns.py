@@ -103,7 +103,7 @@ SHARES = """
 import os, subprocess, sys
 from pathlib import Path
 from parallelize_agent.process.short_turns import take_larger_share
-tell = "print(open('/proc/self/autogroup').read().split()[-1], end=' ', flush=True)"
+tell = "print(open('/proc/self/autogroup').read().rpartition(' ')[2].strip(), flush=True)"
 take_larger_share()
 exec(tell)
 subprocess.run([sys.executable, "-c", tell], start_new_session=True, check=True)
@@ -115,7 +115,13 @@ def shares(*, own_session: bool) -> list[str]:
     words = (sys.executable, "-c", SHARES)
     return subprocess.run(
         words, start_new_session=own_session, capture_output=True, text=True, check=True
-    ).stdout.split()
+    ).stdout.splitlines()
+
+
+def session_share() -> str:
+    """Return the share of this session: empty where the kernel does not divide by session."""
+    share = Path("/proc/self/autogroup")
+    return share.read_text(encoding="ascii").rpartition(" ")[2].strip() if share.exists() else ""
 
 
 def may_change_shares() -> bool:
@@ -124,17 +130,13 @@ def may_change_shares() -> bool:
 
 
 @pytest.mark.skipif(
-    not Path("/proc/self/autogroup").exists() or not may_change_shares(),
+    not session_share() or not may_change_shares(),
     reason="the kernel does not divide processors by session, or we may not change shares",
 )
 def test_the_agents_session_has_a_larger_share_than_those_of_commands() -> None:
     assert shares(own_session=True) == [str(SESSION_NICE), "0"]
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/autogroup").exists(),
-    reason="the kernel does not divide processors by session",
-)
+@pytest.mark.skipif(not session_share(), reason="the kernel does not divide processors by session")
 def test_the_share_of_a_session_that_others_began_does_not_change() -> None:
-    before = Path("/proc/self/autogroup").read_text(encoding="ascii").split()[-1]
-    assert shares(own_session=False) == [before, "0"]
+    assert shares(own_session=False) == [session_share(), "0"]
