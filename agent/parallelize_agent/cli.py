@@ -130,6 +130,7 @@ def _run(arguments: argparse.Namespace, at_end: ExitStack) -> ShutdownReason:
     systemd.write_power_off_policy(
         shutdown=config.shutdown, max_runtime_seconds=config.max_runtime_seconds
     )
+    tree.inherit_nothing()
     tree.adopt_orphans()
     take_larger_share()
     take_short_turns()

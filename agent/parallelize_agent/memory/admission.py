@@ -210,4 +210,6 @@ def _most_at_peak(usual: Expected, total: int, slots: int) -> int:
     def needed(number: int) -> float:
         return _needed(number * usual.mean, number * usual.variance)
 
-    return max(1, bisect_right(range(1, slots + 1), float(total), key=needed))
+    if needed(slots) <= total:
+        return slots
+    return max(1, bisect_right(range(1, slots), float(total), key=needed))

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -27,6 +27,9 @@ LOG_LIMIT_BYTES = 16 * 1024 * 1024
 """How much of the log is kept from its beginning."""
 
 READ_BYTES = 64 * 1024
+_FIRST_LOOK_MILLISECONDS = 10
+"""When to look at a command's output first; until then, its pipes hold 64 KB of it."""
+
 _MEMORY_SAMPLE_SECONDS = 0.5
 _SETTLED_SHARE = 0.9
 """A command that has reached this share of its peak counts as having reached it."""
@@ -73,7 +76,7 @@ class Command:
             start = Start(self.argv, self.folder, self.environ, self.world, entries, namespace)
             return COMMANDS.start(start, with_stdin=with_stdin)
         words = (*cgroup.prefix, *self.argv) if cgroup else self.argv
-        with read_only.enforced() if read_only else nullcontext():
+        with read_only.enforced() if read_only else process_tree.apart():
             return process_tree.spawn(words, self.folder, self.environ, with_stdin=with_stdin)
 
 
@@ -188,9 +191,13 @@ class Watch:
         )
 
     def _watch(self, child: Child) -> None:
+        for descriptor in (child.pidfd, self._wake):
+            self._poll.register(descriptor, select.POLLIN)
+        # A short command ends meanwhile: then one look is enough, instead of one for each pipe.
+        self._poll.poll(_FIRST_LOOK_MILLISECONDS)
         # stdout first: the last words are usually on stderr, and then end the log.
         self._streams = {child.stdout: self._stdout.write, child.stderr: self._stderr.write}
-        for descriptor in (child.pidfd, self._wake, *self._streams):
+        for descriptor in self._streams:
             self._poll.register(descriptor, select.POLLIN)
 
     def _follow(self, child: Child) -> Ending:

@@ -151,12 +151,19 @@ def _remove_tree(name: str, parent: int | None) -> None:
         with os.scandir(here) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    _remove_tree(entry.name, here)
+                    _remove_folder(entry.name, here)
                 else:
                     os.unlink(entry.name, dir_fd=here)
     finally:
         os.close(here)
     os.rmdir(name, dir_fd=parent)
+
+
+def _remove_folder(name: str, parent: int) -> None:
+    try:
+        os.rmdir(name, dir_fd=parent)  # many are empty
+    except OSError:
+        _remove_tree(name, parent)
 
 
 def _remove_by_force(folder: Path | str) -> None:

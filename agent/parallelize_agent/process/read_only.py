@@ -22,8 +22,10 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+
+from parallelize_agent.process.tree import apart
 
 _CLONE_FS = 0x200
 _CLONE_NEWNS = 0x20000
@@ -57,7 +59,7 @@ class ReadOnlyFolder:
         if self._mount():
             return _commands_place.entered()
         _respect_modes()
-        return nullcontext()
+        return apart()
 
     def namespace(self) -> int | None:
         """Return a descriptor of the mount namespace in which commands cannot write to the folder.
@@ -105,19 +107,13 @@ class _CommandsPlace:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """Keep this thread inside during the block."""
-        # Entering changes the working directory, which must be this thread's own for that. Each
-        # time, because it is shared again with every thread that this one has started since.
-        _call("unshare", _CLONE_FS)
-        here = os.open(".", os.O_PATH | os.O_CLOEXEC)
-        try:
+        # Entering changes the working directory, which must be this thread's own for that.
+        with apart():
             _call("setns", self._commands, _CLONE_NEWNS)
             try:
                 yield
             finally:
                 _call("setns", self._agents, _CLONE_NEWNS)
-                os.fchdir(here)
-        finally:
-            os.close(here)
 
     def _enter_for_good(self) -> None:
         _call("unshare", _CLONE_FS)

@@ -89,7 +89,7 @@ def test_what_it_starts_has_turns_of_the_usual_length() -> None:
     def look() -> None:
         take_short_turns()
         in_thread(lambda: told.append(scheduling()[5]))
-        with tree.spawn((sys.executable, "-c", TELL), Path.cwd(), {}) as child:
+        with tree.apart(), tree.spawn((sys.executable, "-c", TELL), Path.cwd(), {}) as child:
             child.wait()
             told.append(int(os.read(child.stdout, 100).split()[5]))
             child.reap()

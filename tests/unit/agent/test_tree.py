@@ -39,7 +39,8 @@ def end(child: tree.Child, marker: str) -> int:
 
 def started(folder: Path, script: str, marker: str) -> tree.Child:
     environ = {"PATH": os.environ["PATH"], "MARK": marker}
-    return tree.spawn(("sh", "-c", script), folder, environ)
+    with tree.apart():
+        return tree.spawn(("sh", "-c", script), folder, environ)
 
 
 def living_children() -> set[psutil.Process]:
@@ -110,7 +111,8 @@ from pathlib import Path
 from parallelize_agent.process import tree
 for _ in range(2):
     try:
-        tree.spawn(("/no/such/program",), Path("/"), {})
+        with tree.apart():
+            tree.spawn(("/no/such/program",), Path("/"), {})
     except FileNotFoundError:
         print(len(os.listdir("/proc/self/fd")))
 """
@@ -121,6 +123,47 @@ def test_a_command_that_cannot_be_started_leaves_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", NOT_STARTED], stdout=subprocess.PIPE, check=True)
     first, second = done.stdout.split()
     assert first == second
+
+
+HEIR = """
+import os, sys
+from pathlib import Path
+from parallelize_agent.process import tree
+tree.inherit_nothing()
+with tree.apart(), tree.spawn(("sh", "-c", "ls /proc/self/fd"), Path("/"), os.environ) as child:
+    child.wait()
+    print(os.read(child.stdout, 100).split())
+    child.reap()
+print(os.getcwd())
+"""
+
+
+def test_a_command_inherits_nothing_that_the_agent_was_given_but_its_streams(
+    tmp_path: Path,
+) -> None:
+    with (tmp_path / "secret").open("wb") as secret:
+        done = subprocess.run(
+            [sys.executable, "-c", HEIR],
+            pass_fds=[secret.fileno()],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    files, folder = done.stdout.splitlines()
+    assert files == "[b'0', b'1', b'2', b'3']", "the last is of the folder that ls reads"
+    assert folder == str(tmp_path), "the agent stays where it was"
+
+
+def test_a_program_is_looked_for_on_the_path_that_the_command_has(tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "greet"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 7\n")
+    program.chmod(0o755)
+    with tree.apart():
+        assert end(tree.spawn(("greet",), tmp_path, {"PATH": "/no/such:bin"}), "MARK=a") == 7
+    with pytest.raises(FileNotFoundError), tree.apart():
+        tree.spawn(("greet",), program.parent, {"PATH": "/usr/bin"})
 
 
 RESTLESS = {
