@@ -1,4 +1,7 @@
-"""Deletes in batches: a message is acknowledged soon, and ten cost one call."""
+"""Deletes in batches: a message is acknowledged soon, and ten cost one call.
+
+One that comes alone, as where jobs take long, is deleted at once: nothing would join it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from parallelize_core.queue import BATCH, AsyncQueue
 log = structlog.get_logger()
 
 LINGER_SECONDS = 0.1
-"""How long the first message of a batch waits for others."""
+"""How long the first message of a batch waits for others, if others came just before it."""
 
 
 class Acknowledger:
@@ -25,14 +28,19 @@ class Acknowledger:
         self._pending: list[Lease] = []
         self._timer: asyncio.TimerHandle | None = None
         self._deleting: set[asyncio.Task[None]] = set()
+        self._latest = -LINGER_SECONDS
+        """When the last message came, by the loop's clock."""
 
     def acknowledge(self, lease: Lease) -> None:
         """Delete a message soon, and release its lease."""
+        loop = asyncio.get_running_loop()
+        alone = loop.time() - self._latest >= LINGER_SECONDS
+        self._latest = loop.time()
         self._pending.append(lease)
-        if len(self._pending) >= BATCH:
+        if alone or len(self._pending) >= BATCH:
             self._flush()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._flush)
+            self._timer = loop.call_later(LINGER_SECONDS, self._flush)
 
     async def finish(self) -> None:
         """Delete what is pending, and return when that is done or has failed."""
