@@ -7,18 +7,15 @@ A folder can hold the outputs whose names stay inside it, and that its disk can 
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hashlib
 import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
 
 from parallelize.console import escape
 from parallelize.progress import progress
@@ -26,7 +23,7 @@ from parallelize.runs.files.download_record import RECORD, DownloadRecord
 from parallelize.runs.files.known_contents import KnownContents
 from parallelize.runs.files.twins import folded, folders_of
 from parallelize.spool import Hashes, Spooled
-from parallelize.transfers import ByteBudget, groups, sha256_of
+from parallelize.transfers import ByteBudget, DiskThreads, groups, sha256_of
 from parallelize.wire import in_flight
 from parallelize_core import keys
 from parallelize_core.errors import ChangedError, MissingError, ParallelizeError, UsageError
@@ -136,10 +133,6 @@ def unwritable(folder: Path, error: OSError) -> UsageError:
     )
 
 
-Made = TypeVar("Made")
-
-WRITERS = 4
-
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Errors of a disk that will not take any other output either."""
 
@@ -185,7 +178,7 @@ class Fetcher:
         fetched, broken = 0, dict[str, Refusal]()
         with (
             progress("downloaded", len(outputs)) as step,
-            ThreadPoolExecutor(WRITERS, "writers") as self._writers,
+            DiskThreads() as self._disk,
         ):
 
             async def fetch(group: Sequence[Output]) -> None:
@@ -202,7 +195,8 @@ class Fetcher:
 
     async def _fetch_group(self, group: Sequence[Output]) -> list[_Job]:
         jobs = [_Job(output) for output in group]
-        await self._in_thread(lambda: self._try_all(jobs, self._look))
+        size = sum(output.size for output in group)
+        await self._disk.run(lambda: self._try_all(jobs, self._look), size)
         missing = [job for job in jobs if job.outcome is None]
         if missing and group[0].size >= PART_BYTES:
             await self._fetch_large(missing[0])
@@ -211,11 +205,12 @@ class Fetcher:
         return jobs
 
     async def _fetch_small(self, jobs: Sequence[_Job]) -> None:
-        taken = await self._budget.take(sum(job.output.size for job in jobs))
+        size = sum(job.output.size for job in jobs)
+        taken = await self._budget.take(size)
         try:
             for job in jobs:
                 await self._try_to_get(job)
-            await self._in_thread(lambda: self._place_all(jobs, self._write))
+            await self._disk.run(lambda: self._place_all(jobs, self._write), size)
         finally:
             await self._budget.give_back(taken)
 
@@ -246,10 +241,7 @@ class Fetcher:
             partial.chmod(self.mode)
             return self._check(job.output, partial.stat().st_size, sha256_of(partial))
 
-        await self._in_thread(lambda: self._place_all([job], check))
-
-    async def _in_thread(self, do: Callable[[], Made]) -> Made:
-        return await asyncio.get_running_loop().run_in_executor(self._writers, do)
+        await self._disk.run(lambda: self._place_all([job], check), output.size)
 
     # Runs in threads.
 

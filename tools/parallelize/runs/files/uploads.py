@@ -6,24 +6,20 @@ it. The event loop sends what they have read; a budget limits the bytes in memor
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from parallelize.console import escape, shown
 from parallelize.spool import Row, Spooled
-from parallelize.transfers import SHA256, ByteBudget, groups, sha256_of
+from parallelize.transfers import SHA256, ByteBudget, DiskThreads, groups, sha256_of
 from parallelize.wire import in_flight
 from parallelize_core.errors import FileChangedError, ServiceError, UsageError
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.store import AsyncStore
-
-READERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +80,17 @@ class Uploads:
 
         The first error stops it.
         """
-        with ThreadPoolExecutor(READERS, "readers") as self._readers:
+        with DiskThreads() as self._disk:
             await in_flight(self._send_group, groups(files, lambda file: file.size))
 
     async def _send_group(self, group: Sequence[Outgoing]) -> None:
         if group[0].size >= PART_BYTES:
             await self._send_large(group[0])
             return
-        taken = await self._budget.take(sum(file.size for file in group))
+        size = sum(file.size for file in group)
+        taken = await self._budget.take(size)
         try:
-            loop = asyncio.get_running_loop()
-            for loaded in await loop.run_in_executor(self._readers, _load, group):
+            for loaded in await self._disk.run(lambda: _load(group), size):
                 await self._send_loaded(loaded)
         finally:
             await self._budget.give_back(taken)
@@ -125,8 +121,7 @@ class Uploads:
     async def _send_opened(self, file: Outgoing, opened: IO[bytes]) -> str | None:
         sha256 = file.sha256
         if not sha256:  # S3 wants the metadata, with the checksum, before the first byte
-            loop = asyncio.get_running_loop()
-            sha256 = await loop.run_in_executor(self._readers, sha256_of, Path(file.path))
+            sha256 = await self._disk.run(lambda: sha256_of(Path(file.path)), file.size)
         return await self._store.put_file(
             file.key, opened, metadata={SHA256: sha256}, sha256=sha256
         )

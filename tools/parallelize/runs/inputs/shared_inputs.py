@@ -18,6 +18,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -25,7 +26,15 @@ from parallelize.runs.files.known_contents import KnownContents, known_contents
 from parallelize.runs.files.uploads import Outgoing, outgoing_row, spooled_uploads
 from parallelize.runs.inputs.local_inputs import Inputs, LocalInput
 from parallelize.spool import Row, Spooled, Table, batches
-from parallelize.transfers import Fingerprint, groups, holds, in_parallel
+from parallelize.transfers import (
+    THREADS,
+    DiskThreads,
+    Fingerprint,
+    groups,
+    holds,
+    in_order,
+    in_parallel,
+)
 from parallelize_core.errors import DecodeError
 from parallelize_core.files import CHECKSUM, STORED, InputFile
 from parallelize_core.layout import Location, RunLayout, shared_by_runs, shared_inputs
@@ -279,8 +288,12 @@ def read_contents(
     def learn(some: Sequence[LocalInput]) -> list[tuple[str, Fingerprint]]:
         return [(item.key, memory.learn(item.path, etag=etags)) for item in some]
 
-    if unread:
-        for group in in_parallel(learn, groups(unread, lambda item: item.size)):
+    with DiskThreads() as disk:
+
+        def submit(some: Sequence[LocalInput]) -> Future[list[tuple[str, Fingerprint]]]:
+            return disk.submit(lambda: learn(some), sum(item.size for item in some))
+
+        for group in in_order(submit, groups(unread, lambda item: item.size), THREADS):
             found |= group
     return {key: content for key, content in found.items() if content}
 
