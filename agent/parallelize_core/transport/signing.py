@@ -74,16 +74,28 @@ class Signer:
         """
         signed = sorted([item for item in headers if item[0] not in _UNSIGNED_HEADERS])
         names = ";".join([name for name, _ in signed])
-        lines = _lines(signed)
-        canonical = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{digest}"
-        scope = f"{stamp.day}/{self._scope}"
-        request = hashlib.sha256(canonical.encode()).hexdigest()
-        to_sign = f"AWS4-HMAC-SHA256\n{stamp.text}\n{scope}\n{request}"
-        signature = self._mac_for(keys.secret, stamp.day).hexdigest(to_sign.encode())
+        signature = self.signature(method, path, query, signed, digest, keys.secret, stamp)
         return (
-            f"AWS4-HMAC-SHA256 Credential={keys.access}/{scope}, "
+            f"AWS4-HMAC-SHA256 Credential={keys.access}/{stamp.day}/{self._scope}, "
             f"SignedHeaders={names}, Signature={signature}"
         )
+
+    def signature(  # noqa: PLR0913, PLR0917 - the parts of a request
+        self,
+        method: str,
+        path: str,
+        query: str,
+        signed: Sequence[tuple[str, str]],
+        digest: str,
+        secret: str,
+        stamp: Stamp,
+    ) -> str:
+        """Return a request's signature over the headers `signed`, which are in order."""
+        names = ";".join([name for name, _ in signed])
+        canonical = f"{method}\n{path}\n{query}\n{_lines(signed)}\n{names}\n{digest}"
+        request = hashlib.sha256(canonical.encode()).hexdigest()
+        to_sign = f"AWS4-HMAC-SHA256\n{stamp.text}\n{stamp.day}/{self._scope}\n{request}"
+        return self._mac_for(secret, stamp.day).hexdigest(to_sign.encode())
 
     def _mac_for(self, secret: str, day: str) -> _Mac:
         if self._derived != (secret, day):

@@ -17,8 +17,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 
 from parallelize.local.disk import Disk
@@ -28,76 +27,51 @@ from parallelize.local.records import CONTROL_PREFIX, OWNERS_KEY
 from parallelize.local.s3.service import S3
 from parallelize.local.sqs.queues import ACCOUNT
 from parallelize.local.sqs.service import SQS
+from parallelize_core.transport.signing import Signer, Stamp
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 
 _AUTHORIZATION = re.compile(
     rf"{ALGORITHM} +Credential=(?P<key>[^/,\s]+)/"
-    r"(?P<scope>\d{8}/[^/,\s]+/(?P<service>[^/,\s]+)/aws4_request), *"
+    r"(?P<day>\d{8})/(?P<region>[^/,\s]+)/(?P<service>[^/,\s]+)/aws4_request, *"
     r"SignedHeaders=(?P<headers>[^,\s]+), *Signature=(?P<signature>[0-9a-f]{64})"
 )
 
 
-@dataclass(frozen=True)
-class SignedRequest:
-    """A request as received: the path and the query are still percent-encoded."""
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    """Names in lower case; headers of the same name are joined by commas."""
-    body: bytes = b""
-
-
-def signed_for(request: SignedRequest, secret: str) -> str | None:
+def signed_for(request: Request, secret: str) -> str | None:
     """Return for which service a request is signed; None if not by the owner of `secret`."""
-    found = _AUTHORIZATION.fullmatch(request.headers.get("authorization", "").strip())
+    headers = request.headers
+    found = _AUTHORIZATION.fullmatch(headers.get("authorization", "").strip())
     if found is None:
         return None
     names = found["headers"].split(";")
     # Without these, a signature would be valid for any host, at any time.
-    if not {"host", "x-amz-date"} <= set(names) or not set(names) <= request.headers.keys():
+    if not {"host", "x-amz-date"} <= set(names) or not set(names) <= headers.keys():
         return None
-    made = sign(request, names, found["scope"], secret)
+    made = _signer(found["service"], found["region"]).signature(
+        request.method,
+        request.path or "/",
+        _canonical_query(request.query),
+        [(name, headers[name]) for name in names],
+        headers.get("x-amz-content-sha256") or hashlib.sha256(request.body).hexdigest(),
+        secret,
+        Stamp(headers["x-amz-date"], found["day"]),
+    )
     return found["service"] if hmac.compare_digest(made, found["signature"]) else None
 
 
-def sign(request: SignedRequest, names: list[str], scope: str, secret: str) -> str:
-    """Return the signature of a request over its headers `names`."""
-    text = "\n".join([
-        ALGORITHM, request.headers["x-amz-date"], scope, _digest(_canonical(request, names)),
-    ])  # fmt: skip
-    return hmac.digest(_signing_key(secret, scope), text.encode(), "sha256").hex()
-
-
 @lru_cache(maxsize=64)
-def _signing_key(secret: str, scope: str) -> bytes:
-    """Return the key for a day, a region and a service."""
-    key = f"AWS4{secret}".encode()
-    for part in scope.split("/"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return key
+def _signer(service: str, region: str) -> Signer:
+    return Signer(service, region)
 
 
-def _canonical(request: SignedRequest, names: list[str]) -> bytes:
+def _canonical_query(query: str) -> str:
+    if not query:
+        return ""
     pairs = sorted(
-        (name, value) for name, _, value in (one.partition("=") for one in _parts(request.query))
+        (name, value) for name, _, value in (one.partition("=") for one in query.split("&"))
     )
-    headers = "".join(f"{name}:{' '.join(request.headers[name].split())}\n" for name in names)
-    digest = request.headers.get("x-amz-content-sha256") or _digest(request.body)
-    return "\n".join([
-        request.method, request.path or "/", "&".join(f"{name}={value}" for name, value in pairs),
-        headers, ";".join(names), digest,
-    ]).encode()  # fmt: skip
-
-
-def _parts(query: str) -> list[str]:
-    return query.split("&") if query else []
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return "&".join(f"{name}={value}" for name, value in pairs)
 
 
 UNSIGNED = "SignatureDoesNotMatch"
@@ -142,7 +116,7 @@ class Front:
             return Response(403, f"{why}\n".encode(), content_type="text/plain")
         if request.path.startswith(f"{CONTROL_PREFIX}/"):
             return self._others(request)
-        service = signed_for(_signed(request), self._secret)
+        service = signed_for(request, self._secret)
         if service is None:
             return _unsigned(headers.get("content-type", ""))
         return self._services.get(service, self._others)(request)
@@ -153,10 +127,6 @@ class Front:
         if asked and f"Credential={OWNERS_KEY}/" in request.headers["authorization"]:
             return Response(body=OWNER.encode(), content_type="text/xml")
         return self._others(request)
-
-
-def _signed(request: Request) -> SignedRequest:
-    return SignedRequest(request.method, request.path, request.query, request.headers, request.body)
 
 
 def _unsigned(kind: str) -> Response:

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from socketserver import TCPServer
@@ -51,9 +52,15 @@ def foreign(origin: str | None, hosts: Sequence[str], name: str = ADDRESS) -> st
 
 def is_ours(hosts: Sequence[str], name: str = ADDRESS) -> bool:
     """Whether a request names this machine, on any port: it may come through a tunnel."""
-    names = OUR_NAMES if name in OUR_NAMES else {name}
-    found = [_HOST.fullmatch(host) for host in hosts]
-    return [one is not None and one["name"].lower() in names for one in found] == [True]
+    return len(hosts) == 1 and _names(hosts[0], name)
+
+
+@lru_cache(maxsize=64)
+def _names(host: str, name: str) -> bool:
+    found = _HOST.fullmatch(host)
+    return found is not None and found["name"].lower() in (
+        OUR_NAMES if name in OUR_NAMES else {name}
+    )
 
 
 class OwnersOnly(TCPServer):
