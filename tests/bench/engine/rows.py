@@ -56,7 +56,7 @@ class Effort:
     slots: tuple[int, ...] = (2, 16, 64)
     depths: tuple[int, ...] = (100, 10_000, 1_000_000)
     spans: tuple[Spans, ...] = (
-        Spans(0.2, 1, 100, 1.08), Spans(1, 1, 30, 1.035), Spans(5, 10, 6, 1.015),
+        Spans(0.2, 1, 100, 1.08), Spans(1, 1, 30, 1.035), Spans(5, 10, 20, 1.015),
     )  # fmt: skip
     lines: int = 300_000
     stall_slots: int = 64
