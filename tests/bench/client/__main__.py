@@ -39,6 +39,7 @@ class Bench:
     core: int | None
     cloud_core: int | None
     count: int
+    size: int
     tiny: bool = False
 
     def transfers(self, count: int, size: int) -> Iterator[Figure]:
@@ -65,8 +66,8 @@ class Bench:
 
 
 ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
-    "small": lambda bench: bench.transfers(bench.count or 2000, 4096),
-    "many": lambda bench: bench.transfers(bench.count or 20_000, 4096),
+    "small": lambda bench: bench.transfers(bench.count or 2000, bench.size),
+    "many": lambda bench: bench.transfers(bench.count or 20_000, bench.size),
     "medium": lambda bench: bench.transfers(300, MIB),
     "large": lambda bench: bench.transfers(2, 512 * MIB),
     "queue": Bench.enqueue,
@@ -78,11 +79,12 @@ ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
 def main() -> None:
     options = make_parser().parse_args()
     allowed = sorted(os.sched_getaffinity(0))
-    # Clients may use all cores, as s5cmd does.
-    core, cloud_core = None, allowed[-1] if len(allowed) > 1 else None
+    cloud_core = allowed[-1] if len(allowed) > 1 else None
+    # Otherwise clients may use all cores, as s5cmd does.
+    core = allowed[0] if options.one_core else None
     clients = dict(options.client) if options.client else {"parallelize": CLIENT}
     rounds, count = (1, FEW) if options.tiny else (options.rounds, options.count)
-    bench = Bench(clients, rounds, core, cloud_core, count, options.tiny)
+    bench = Bench(clients, rounds, core, cloud_core, count, options.size, options.tiny)
     report = Report(describe_machine())
     _say(", ".join(f"{name} {value}" for name, value in report.machine.items()))
     _say(HEAD)
@@ -100,6 +102,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=list(ROWS), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=0, help="of files, jobs or results")
+    parser.add_argument("--size", type=int, default=4096, help="bytes of each small file")
+    parser.add_argument(
+        "--one-core", action="store_true", help="give a client one core, and no other"
+    )
     parser.add_argument("--tiny", action="store_true", help="do as little as possible")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     return parser

@@ -31,8 +31,9 @@ class Load:
     @property
     def name(self) -> str:
         """What it is called in a table."""
-        size = f"{self.size // MIB} MiB" if self.size >= MIB else f"{self.size // 1024} KiB"
-        return f"{self.count:,} x {size}"
+        units = {MIB: "MiB", 1024: "KiB", 1: "B"}
+        unit = next(unit for unit in units if self.size >= unit)
+        return f"{self.count:,} x {self.size // unit} {units[unit]}"
 
 
 def measure_transfers(

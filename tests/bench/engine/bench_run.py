@@ -82,11 +82,11 @@ class BenchRun:
         body = message.encode()
         self.cloud.fill(Fill(BUCKET, place, content, self.name, body, count, first, delay_seconds))
 
-    def failures(self) -> list[str]:
-        """Return the keys of some records of failed attempts, if there are any."""
+    def failures(self, worker: str) -> list[str]:
+        """Return the keys of attempts that have failed on a worker, and of jobs that have."""
         layout = RunLayout(BASE, self.name)
         records = self.cloud.keys(BUCKET, layout.attempts.prefix)
-        failed = [key for key in records if key.endswith(".json")]
+        failed = [key for key in records if f".{worker}." in key and key.endswith(".json")]
         return failed + self.cloud.keys(BUCKET, layout.failures.prefix)
 
     def stats(self) -> Any:

@@ -82,8 +82,9 @@ class Worker:
         return deleted
 
     def check_success(self) -> None:
-        """Exit if a job has failed: what failures cost is not what is measured."""
-        if failed := self.run.failures():
+        """Exit if a job has failed here: what failures cost is not what is measured."""
+        # A worker before this one was stopped, perhaps in the middle of a job.
+        if failed := self.run.failures(f"vm-{self.process.pid}"):
             sys.exit(f"jobs have failed, as {failed[0]} says:\n{self.log.read_text()[-3000:]}")
 
 
