@@ -87,7 +87,7 @@ class Round:
 
     @property
     def cpu_ratio(self) -> float:
-        return (self.ours.cpu + self.cloud_cpu + self.workers_cpu) / self.xargs.cpu
+        return (self.ours.cpu + self.cloud_cpu + self.workers_cpu) / max(self.xargs.cpu, 0.01)
 
 
 def measure(folder: Path, files: int) -> Round:

@@ -162,10 +162,11 @@ def spawn(
 
     Call this `apart`: it changes the working directory. Descriptors that can be inherited are.
     """
-    pipes = [*os.pipe(), *os.pipe()]
-    stdout, their_stdout, stderr, their_stderr = pipes
+    pipes: list[int] = []
     try:
-        pipes += os.pipe() if with_stdin else ()
+        for _ in range(3 if with_stdin else 2):
+            pipes += os.pipe()
+        stdout, their_stdout, stderr, their_stderr = pipes[:4]
         theirs = (pipes[4] if with_stdin else _nothing(), their_stdout, their_stderr)
         os.chdir(folder)
         # subprocess.Popen takes twice as long.

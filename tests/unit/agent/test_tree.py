@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -106,23 +107,35 @@ def test_the_daemon_of_another_job_lives_on(tmp_path: Path) -> None:
 
 
 NOT_STARTED = """
-import os
+import os, resource, sys
 from pathlib import Path
 from parallelize_agent.process import tree
-for _ in range(2):
-    try:
-        with tree.apart():
-            tree.spawn(("/no/such/program",), Path("/"), {})
-    except FileNotFoundError:
-        print(len(os.listdir("/proc/self/fd")))
+free, with_stdin = int(sys.argv[1]), sys.argv[2] == "stdin"
+with tree.apart(), tree.spawn(("true",), Path("/"), {"PATH": "/usr/bin:/bin"}) as child:
+    child.reap()  # what is opened once is open now
+highest = max(map(int, os.listdir("/proc/self/fd")))
+while (last := os.dup(0)) < highest:
+    pass  # no number between those in use is free
+resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1 + free, last + 1 + free))
+before = os.listdir("/proc/self/fd")
+try:
+    with tree.apart():
+        tree.spawn(("/no/such/program",), Path("/"), {}, with_stdin=with_stdin)
+except OSError as error:
+    print(error.errno, before == os.listdir("/proc/self/fd"))
 """
 
 
-def test_a_command_that_cannot_be_started_leaves_nothing() -> None:
+@pytest.mark.parametrize(("stdin", "needed"), [("stdin", 7), ("no stdin", 5)])
+@pytest.mark.parametrize("free", range(1, 9))
+def test_a_command_that_cannot_be_started_leaves_nothing(
+    free: int, stdin: str, needed: int
+) -> None:
     # In a process of its own: other tests open and close files in this one.
-    done = subprocess.run([sys.executable, "-c", NOT_STARTED], stdout=subprocess.PIPE, check=True)
-    first, second = done.stdout.split()
-    assert first == second
+    words = [sys.executable, "-c", NOT_STARTED, str(free), stdin]
+    done = subprocess.run(words, stdout=subprocess.PIPE, check=True)
+    refused = errno.EMFILE if free < needed else errno.ENOENT
+    assert done.stdout.split() == [b"%d" % refused, b"True"]
 
 
 HEIR = """
