@@ -34,8 +34,8 @@ GROUP_BYTES = 64 * 1024
 SLOW_DISK = 0.1
 """A disk is slow if a thread that uses it has the processor for less than this share of its time.
 
-Each step on a network disk takes a millisecond; there it is 3 %. In memory and on an SSD it is over
-30 %, although threads wait for the interpreter lock, too.
+On a local disk and in memory it had 38 % or more, beside a busy event loop. Where each step takes a
+millisecond, as over a network, 2 % are left.
 """
 
 BUDGET_BYTES = 48 * 1024 * 1024
