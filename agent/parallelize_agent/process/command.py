@@ -18,7 +18,7 @@ from parallelize_agent.memory.usage import resident_bytes
 from parallelize_agent.process import tree as process_tree
 from parallelize_agent.process.capture import Capture, Kept, Lines, Tail
 from parallelize_agent.process.cgroup import JobCgroup
-from parallelize_agent.process.read_only import ReadOnlyFolder
+from parallelize_agent.process.read_only import ReadOnlyFolder, apart
 from parallelize_agent.process.tree import Child
 from parallelize_agent.process.world import COMMANDS, Start, World
 from parallelize_core.result import Usage
@@ -76,7 +76,7 @@ class Command:
             start = Start(self.argv, self.folder, self.environ, self.world, entries, namespace)
             return COMMANDS.start(start, with_stdin=with_stdin)
         words = (*cgroup.prefix, *self.argv) if cgroup else self.argv
-        with read_only.enforced() if read_only else process_tree.apart():
+        with read_only.enforced() if read_only else apart():
             return process_tree.spawn(words, self.folder, self.environ, with_stdin=with_stdin)
 
 

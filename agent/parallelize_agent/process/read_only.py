@@ -25,8 +25,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from parallelize_agent.process.tree import apart
-
 _CLONE_FS = 0x200
 _CLONE_NEWNS = 0x20000
 _CLONE_NEWUSER = 0x10000000
@@ -73,6 +71,19 @@ class ReadOnlyFolder:
             if self._is_mounted is None:
                 self._is_mounted = _commands_place.mount_read_only(self.folder)
             return self._is_mounted
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Give this thread a working directory of its own during the block; raises OSError."""
+    # Each time, because it is shared again with every thread that this one has started since.
+    _call("unshare", _CLONE_FS)
+    here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        os.fchdir(here)
+        os.close(here)
 
 
 class _CommandsPlace:

@@ -15,8 +15,8 @@ import select
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from io import FileIO
 from pathlib import Path
@@ -25,15 +25,10 @@ from typing import IO, Self
 _PR_SET_CHILD_SUBREAPER = 36
 """https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html"""
 
-_CLONE_FS = 0x200
-
 _STDERR = 2
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 """As `subprocess` does with `restore_signals`."""
-
-# Not CDLL: the call is too short to release the interpreter's lock in between.
-_libc = ctypes.PyDLL(None, use_errno=True)
 
 _PAUSE_SECONDS = 0.02
 
@@ -137,20 +132,6 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "the kernel refuses to hand over orphans")
 
 
-@contextmanager
-def apart() -> Iterator[None]:
-    """Give this thread a working directory of its own during the block; raises OSError."""
-    # Each time, because it is shared again with every thread that this one has started since.
-    if _libc.unshare(_CLONE_FS) != 0:
-        raise OSError(ctypes.get_errno(), "the kernel refuses a working directory of its own")
-    here = os.open(".", os.O_PATH | os.O_CLOEXEC)
-    try:
-        yield
-    finally:
-        os.fchdir(here)
-        os.close(here)
-
-
 def spawn(
     argv: tuple[str, ...],
     folder: Path | str,
@@ -160,7 +141,8 @@ def spawn(
 ) -> Child:
     """Start a command with its output in pipes; raises OSError if it cannot be started.
 
-    Call this `apart`: it changes the working directory. Descriptors that can be inherited are.
+    Call this in `read_only.apart`: it changes the working directory. Descriptors that can be
+    inherited are.
     """
     pipes: list[int] = []
     try:

@@ -74,27 +74,18 @@ class Signer:
         """
         signed = sorted([item for item in headers if item[0] not in _UNSIGNED_HEADERS])
         names = ";".join([name for name, _ in signed])
-        signature = self.signature(method, path, query, signed, digest, keys.secret, stamp)
+        signature = self.signature(
+            canonical(method, path, query, signed, digest), keys.secret, stamp
+        )
         return (
             f"AWS4-HMAC-SHA256 Credential={keys.access}/{stamp.day}/{self._scope}, "
             f"SignedHeaders={names}, Signature={signature}"
         )
 
-    def signature(  # noqa: PLR0913, PLR0917 - the parts of a request
-        self,
-        method: str,
-        path: str,
-        query: str,
-        signed: Sequence[tuple[str, str]],
-        digest: str,
-        secret: str,
-        stamp: Stamp,
-    ) -> str:
-        """Return a request's signature over the headers `signed`, which are in order."""
-        names = ";".join([name for name, _ in signed])
-        canonical = f"{method}\n{path}\n{query}\n{_lines(signed)}\n{names}\n{digest}"
-        request = hashlib.sha256(canonical.encode()).hexdigest()
-        to_sign = f"AWS4-HMAC-SHA256\n{stamp.text}\n{stamp.day}/{self._scope}\n{request}"
+    def signature(self, request: str, secret: str, stamp: Stamp) -> str:
+        """Return the signature of a request in the form that `canonical` gives it."""
+        digest = hashlib.sha256(request.encode()).hexdigest()
+        to_sign = f"AWS4-HMAC-SHA256\n{stamp.text}\n{stamp.day}/{self._scope}\n{digest}"
         return self._mac_for(secret, stamp.day).hexdigest(to_sign.encode())
 
     def _mac_for(self, secret: str, day: str) -> _Mac:
@@ -124,6 +115,14 @@ class _Mac:
         inner.update(message)
         outer.update(inner.digest())
         return outer.hexdigest()
+
+
+def canonical(
+    method: str, path: str, query: str, signed: Sequence[tuple[str, str]], digest: str
+) -> str:
+    """Return what is signed of a request; the headers `signed` are in order."""
+    names = ";".join([name for name, _ in signed])
+    return f"{method}\n{path}\n{query}\n{_lines(signed)}\n{names}\n{digest}"
 
 
 def _lines(headers: Sequence[tuple[str, str]]) -> str:

@@ -14,6 +14,7 @@ from threading import Thread
 import pytest
 
 from parallelize_agent.process import tree
+from parallelize_agent.process.read_only import apart
 from parallelize_agent.process.short_turns import (
     _ATTRIBUTES,
     SESSION_NICE,
@@ -89,7 +90,7 @@ def test_what_it_starts_has_turns_of_the_usual_length() -> None:
     def look() -> None:
         take_short_turns()
         in_thread(lambda: told.append(scheduling()[5]))
-        with tree.apart(), tree.spawn((sys.executable, "-c", TELL), Path.cwd(), {}) as child:
+        with apart(), tree.spawn((sys.executable, "-c", TELL), Path.cwd(), {}) as child:
             child.wait()
             told.append(int(os.read(child.stdout, 100).split()[5]))
             child.reap()

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from parallelize_agent.process import tree
+from parallelize_agent.process.read_only import apart
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +41,7 @@ def end(child: tree.Child, marker: str) -> int:
 
 def started(folder: Path, script: str, marker: str) -> tree.Child:
     environ = {"PATH": os.environ["PATH"], "MARK": marker}
-    with tree.apart():
+    with apart():
         return tree.spawn(("sh", "-c", script), folder, environ)
 
 
@@ -110,8 +111,9 @@ NOT_STARTED = """
 import os, resource, sys
 from pathlib import Path
 from parallelize_agent.process import tree
+from parallelize_agent.process.read_only import apart
 free, with_stdin = int(sys.argv[1]), sys.argv[2] == "stdin"
-with tree.apart(), tree.spawn(("true",), Path("/"), {"PATH": "/usr/bin:/bin"}) as child:
+with apart(), tree.spawn(("true",), Path("/"), {"PATH": "/usr/bin:/bin"}) as child:
     child.reap()  # what is opened once is open now
 highest = max(map(int, os.listdir("/proc/self/fd")))
 while (last := os.dup(0)) < highest:
@@ -119,7 +121,7 @@ while (last := os.dup(0)) < highest:
 resource.setrlimit(resource.RLIMIT_NOFILE, (last + 1 + free, last + 1 + free))
 before = os.listdir("/proc/self/fd")
 try:
-    with tree.apart():
+    with apart():
         tree.spawn(("/no/such/program",), Path("/"), {}, with_stdin=with_stdin)
 except OSError as error:
     print(error.errno, before == os.listdir("/proc/self/fd"))
@@ -142,8 +144,9 @@ HEIR = """
 import os, sys
 from pathlib import Path
 from parallelize_agent.process import tree
+from parallelize_agent.process.read_only import apart
 tree.inherit_nothing()
-with tree.apart(), tree.spawn(("sh", "-c", "ls /proc/self/fd"), Path("/"), os.environ) as child:
+with apart(), tree.spawn(("sh", "-c", "ls /proc/self/fd"), Path("/"), os.environ) as child:
     child.wait()
     print(os.read(child.stdout, 100).split())
     child.reap()
@@ -173,9 +176,9 @@ def test_a_program_is_looked_for_on_the_path_that_the_command_has(tmp_path: Path
     program.parent.mkdir()
     program.write_text("#!/bin/sh\nexit 7\n")
     program.chmod(0o755)
-    with tree.apart():
+    with apart():
         assert end(tree.spawn(("greet",), tmp_path, {"PATH": "/no/such:bin"}), "MARK=a") == 7
-    with pytest.raises(FileNotFoundError), tree.apart():
+    with pytest.raises(FileNotFoundError), apart():
         tree.spawn(("greet",), program.parent, {"PATH": "/usr/bin"})
 
 

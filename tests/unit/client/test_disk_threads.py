@@ -19,11 +19,15 @@ def disk() -> Iterator[DiskThreads]:
         yield made
 
 
-def meet(disk: DiskThreads, size: int) -> None:
-    """Let two threads wait for each other; BrokenBarrierError if there is only one."""
+def met(disk: DiskThreads, size: int) -> set[int]:
+    """Return the threads that have waited for each other; BrokenBarrierError if there is one."""
     barrier = threading.Barrier(2)
-    for future in [disk.submit(lambda: barrier.wait(SECONDS), size) for _ in range(2)]:
-        future.result()
+
+    def wait() -> int:
+        barrier.wait(SECONDS)
+        return threading.get_ident()
+
+    return {future.result() for future in [disk.submit(wait, size) for _ in range(2)]}
 
 
 def compute() -> int:
@@ -40,8 +44,8 @@ def test_one_thread_reads_small_files_from_a_fast_disk(disk: DiskThreads) -> Non
 def test_many_threads_read_small_files_from_a_slow_disk(disk: DiskThreads) -> None:
     for _ in range(40):
         disk.submit(lambda: time.sleep(0.001), 10).result()  # as a disk does on a network
-    meet(disk, 10)
+    assert len(met(disk, 10)) == 2
 
 
 def test_many_threads_read_large_files_from_any_disk(disk: DiskThreads) -> None:
-    meet(disk, GROUP_BYTES + 1)
+    assert len(met(disk, GROUP_BYTES + 1)) == 2

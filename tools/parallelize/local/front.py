@@ -27,7 +27,7 @@ from parallelize.local.records import CONTROL_PREFIX, OWNERS_KEY
 from parallelize.local.s3.service import S3
 from parallelize.local.sqs.queues import ACCOUNT
 from parallelize.local.sqs.service import SQS
-from parallelize_core.transport.signing import Signer, Stamp
+from parallelize_core.transport.signing import Signer, Stamp, canonical
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -48,12 +48,11 @@ def signed_for(request: Request, secret: str) -> str | None:
     # Without these, a signature would be valid for any host, at any time.
     if not {"host", "x-amz-date"} <= set(names) or not set(names) <= headers.keys():
         return None
+    digest = headers.get("x-amz-content-sha256") or hashlib.sha256(request.body).hexdigest()
+    signed = [(name, headers[name]) for name in names]
+    query = _canonical_query(request.query)
     made = _signer(found["service"], found["region"]).signature(
-        request.method,
-        request.path or "/",
-        _canonical_query(request.query),
-        [(name, headers[name]) for name in names],
-        headers.get("x-amz-content-sha256") or hashlib.sha256(request.body).hexdigest(),
+        canonical(request.method, request.path or "/", query, signed, digest),
         secret,
         Stamp(headers["x-amz-date"], found["day"]),
     )
