@@ -25,6 +25,7 @@ from parallelize_core.transport.objects import ObjectRequests, Payload
 from parallelize_core.transport.sinks import LOOP_BYTES, FilePart, Memory
 from parallelize_core.transport.uploads import (
     Uploads,
+    check_content,
     each,
     ended,
     etag_of,
@@ -133,8 +134,13 @@ class AsyncS3Store:
         metadata: Mapping[str, str] | None = None,
         sha256: str = "",
     ) -> str | None:
-        """Write a small object; `sha256` is the body's, if it is known."""
-        return await self._put(key, lambda: body, len(body), condition, metadata, sha256)
+        """Write a small object; see `AsyncStore`."""
+        try:
+            return await self._put(key, lambda: body, len(body), condition, metadata, sha256)
+        except UnavailableError:
+            # S3 refuses a body whose SHA-256 is not the one that was signed.
+            check_content(body, sha256)
+            raise
 
     async def put_file(
         self,

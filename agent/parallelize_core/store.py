@@ -178,7 +178,11 @@ class AsyncStore(Protocol):
         metadata: Mapping[str, str] | None = None,
         sha256: str = "",
     ) -> str | None:
-        """Write a small object; `sha256` is the body's, if it is known."""
+        """Write a small object.
+
+        If `sha256` is given and the body has another, it raises FileChangedError, and writes
+        nothing: S3 compares them.
+        """
 
     async def put_file(
         self,

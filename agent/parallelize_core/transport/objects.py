@@ -48,11 +48,11 @@ class Payload:
     def of(cls, content: bytes, endpoint: Endpoint, sha256: str = "") -> Payload:
         """Compute what the endpoint needs to know about a body; megabytes take milliseconds.
 
-        `sha256` is the body's, if it is known.
+        If `sha256` is given, it is signed, so that S3 refuses a body that has another.
         """
         sum_ = zlib.crc32(content).to_bytes(4, "big") if endpoint.sends_checksums else b""
         signs = endpoint.signs_bodies or not endpoint.sends_checksums
-        digest = (sha256 or hashlib.sha256(content).hexdigest()) if signs else UNSIGNED_PAYLOAD
+        digest = sha256 or (hashlib.sha256(content).hexdigest() if signs else UNSIGNED_PAYLOAD)
         return cls(content, base64.b64encode(sum_).decode(), digest)
 
     @classmethod

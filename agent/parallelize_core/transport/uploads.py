@@ -154,8 +154,13 @@ def _payload(
 def read_whole(file: IO[bytes], sha256: str) -> bytes:
     """Return what is left of a file; raise FileChangedError if its checksum is not `sha256`."""
     content = file.read()
-    _check(hashlib.sha256(content) if sha256 else None, sha256)
+    check_content(content, sha256)
     return content
+
+
+def check_content(content: bytes, sha256: str) -> None:
+    """Raise FileChangedError if a `sha256` is given and the content has another."""
+    _check(hashlib.sha256(content) if sha256 else None, sha256)
 
 
 def _check(found: hashlib._Hash | None, sha256: str) -> None:

@@ -9,6 +9,7 @@ import io
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,39 @@ def test_a_server_that_does_not_ask_gets_a_long_body_all_the_same() -> None:
     async def body() -> None:
         async with served(taking) as server, calling(server) as caller:
             assert await caller.store().put("key", bytes(2 * 1024 * 1024)) == "etag"
+
+    asyncio.run(body())
+
+
+async def comparing(exchange: Exchange) -> None:
+    """Answer a body as S3 does: only if it has the SHA-256 that was signed."""
+    body = exchange.asked.body
+    signed = exchange.asked.headers["x-amz-content-sha256"]
+    same = signed == hashlib.sha256(body).hexdigest()
+    await (DONE if same else refusal("XAmzContentSHA256Mismatch", 400))(exchange)
+
+
+@pytest.mark.parametrize("signs", [True, False], ids=["http", "https"])
+def test_a_body_with_another_checksum_than_the_caller_says_is_refused_by_s3(signs: bool) -> None:
+    async def body() -> None:
+        async with served(comparing) as server, calling(server) as caller:
+            caller.client.endpoint = replace(caller.client.endpoint, signs_bodies=signs)
+            store = caller.store()
+            right, wrong = (hashlib.sha256(text).hexdigest() for text in (b"before", b"after"))
+            assert await store.put("key", b"before", sha256=right) == "etag"
+            with pytest.raises(FileChangedError, match="changed while it was sent"):
+                await store.put("key", b"before", sha256=wrong)
+
+    asyncio.run(body())
+
+
+def test_a_body_that_changes_on_its_way_is_not_the_callers_fault() -> None:
+    async def body() -> None:
+        refused = refusal("XAmzContentSHA256Mismatch", 400)
+        async with served(refused) as server, calling(server) as caller:
+            known = hashlib.sha256(b"body").hexdigest()
+            with pytest.raises(UnavailableError, match="not available"):
+                await caller.store().put("key", b"body", sha256=known)
 
     asyncio.run(body())
 

@@ -27,7 +27,7 @@ from parallelize_core.store import AsyncStore
 class Outgoing:
     """A file to send: its name, its path, its S3 key, and its bytes so far.
 
-    With `sha256`, it is sent only if that is its checksum.
+    With `sha256`, it is stored only if that is its checksum.
     """
 
     name: str
@@ -100,10 +100,12 @@ class Uploads:
             await self._budget.give_back(taken)
 
     async def _send_loaded(self, loaded: _Loaded) -> None:
-        _check(loaded.file, loaded.sha256)
-        etag = await self._store.put(
-            loaded.file.key, loaded.body, metadata={SHA256: loaded.sha256}, sha256=loaded.sha256
-        )
+        try:
+            etag = await self._store.put(
+                loaded.file.key, loaded.body, metadata={SHA256: loaded.sha256}, sha256=loaded.sha256
+            )
+        except FileChangedError:
+            raise _changed(loaded.file) from None
         self._tell(loaded.file, len(loaded.body), loaded.modified_ns, etag)
 
     async def _send_large(self, file: Outgoing) -> None:
@@ -144,12 +146,6 @@ def _has_changed(file: Outgoing, size: int, modified_ns: int) -> bool:
     return (now.st_mtime_ns, now.st_size) != (modified_ns, size)
 
 
-def _check(file: Outgoing, sha256: str) -> None:
-    """Raise UsageError if a file has changed since its key was chosen."""
-    if file.sha256 and file.sha256 != sha256:
-        raise _changed(file)
-
-
 def _changed(file: Outgoing) -> UsageError:
     return UsageError(
         f"{shown(file.name, 50)} changed while it was read and sent",
@@ -169,4 +165,6 @@ def _load_one(file: Outgoing) -> _Loaded:
         body = os.read(descriptor, min(found.st_size, PART_BYTES))
     finally:
         os.close(descriptor)
-    return _Loaded(file, body, hashlib.sha256(body).hexdigest(), found.st_mtime_ns)
+    # S3 refuses what does not have the checksum by which the key was chosen.
+    sha256 = file.sha256 or hashlib.sha256(body).hexdigest()
+    return _Loaded(file, body, sha256, found.st_mtime_ns)
