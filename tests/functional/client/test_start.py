@@ -18,6 +18,17 @@ LOOK = (
 )
 
 
+LOOK_AT_THE_END = """
+import atexit, gc, sys
+from parallelize.cli import main
+gc.collect()
+seen = []
+gc.callbacks.append(lambda phase, _: seen.append(phase))
+atexit.register(lambda: print("collected", len(seen), "frozen", gc.get_freeze_count() > 0))
+main()
+"""
+
+
 def imported_by(*command: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", LOOK, *command], capture_output=True, text=True, check=True
@@ -53,6 +64,16 @@ def test_a_setting_that_only_it_understands_brings_it_in(
     assert imported_by("prep") == "imported 0 boto3 botocore"
     monkeypatch.delenv("AWS_MAX_ATTEMPTS")
     assert imported_by("prep") == "imported 0"
+
+
+@pytest.mark.parametrize(("command", "code"), [("prep", 0), ("nonsense", 2)])
+def test_the_garbage_collector_visits_no_module_before_a_command_or_after_it(
+    plain: Project, command: str, code: int
+) -> None:
+    words = [sys.executable, "-c", LOOK_AT_THE_END, command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.splitlines()[-1] == "collected 0 frozen True"
 
 
 def test_folders_are_listed_as_boto3_lists_them(plain: Project) -> None:
