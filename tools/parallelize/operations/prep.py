@@ -24,7 +24,6 @@ from typing import Any
 from parallelize import bucket, region
 from parallelize.console import few, shown
 from parallelize.context import Context
-from parallelize.fleet.alarms import topic_arn
 from parallelize.operations import changed, stock_bundle
 from parallelize.operations.machine_types import machine_types
 from parallelize.operations.prep_plan import Plan, make_plan, remarks
@@ -77,6 +76,8 @@ def notify_of(context: Context) -> Notify | None:
         f"run.notify: everyone who gets the stack's alarms gets the e-mail. To add {target}: "
         f"parallelize setup --email {target}"
     )
+    from parallelize.fleet.alarms import topic_arn  # noqa: PLC0415 - only for e-mail
+
     partition = context.session.get_partition_for_region(context.region)
     return Notify(topic=topic_arn(partition, context.region, context.account, context.names))
 
