@@ -69,7 +69,7 @@ class WireStore:
         """List the keys that start with `prefix`; with `folder_only`, none with a further /."""
         if folder_only:
             return iter(self._run(
-                lambda store: _listed(store, prefix),
+                lambda store: _listed(store, prefix, folder_only=True),
                 lambda store: [*store.list(prefix, folder_only=True)],
             ))  # fmt: skip
         return self.list_each(prefix, ())
@@ -91,6 +91,17 @@ class WireStore:
             open_[:] = [one for one, page in zip(open_, found, strict=True) if page is not None]
             for page in found:
                 yield from page or ()
+
+    def list_all(self, prefixes: Iterable[str]) -> Iterator[ObjectInfo]:
+        """List the keys that start with one of many prefixes, of which each has about a page."""
+
+        async def look(clients: AsyncClients) -> Sequence[Sequence[ObjectInfo]]:
+            store = clients.store(self.bucket)
+            return await asyncio.gather(*(_listed(store, prefix) for prefix in some))
+
+        rest = iter(prefixes)
+        while some := tuple(itertools.islice(rest, AT_ONCE)):
+            yield from itertools.chain.from_iterable(self._wire.run(look))
 
     def get_each(
         self, keys: Iterable[str], at_once: int = AT_ONCE
@@ -242,8 +253,16 @@ def list_each(store: Store, prefix: str, splits: Iterable[str] = ()) -> Iterator
     return store.list(prefix)
 
 
-async def _listed(store: AsyncStore, prefix: str) -> list[ObjectInfo]:
-    return [info async for info in store.list(prefix, folder_only=True)]
+def list_all(store: Store, prefixes: Iterable[str]) -> Iterator[ObjectInfo]:
+    """List the keys that start with one of many prefixes, of which each has about a page."""
+    if isinstance(store, WireStore):
+        return store.list_all(prefixes)
+    listed = in_parallel(lambda prefix: [*store.list(prefix)], prefixes)
+    return itertools.chain.from_iterable(listed)
+
+
+async def _listed(store: AsyncStore, prefix: str, *, folder_only: bool = False) -> list[ObjectInfo]:
+    return [info async for info in store.list(prefix, folder_only=folder_only)]
 
 
 async def _get(store: AsyncStore, key: str) -> bytes | None:

@@ -38,6 +38,9 @@ On a local disk and in memory it had 38 % or more, beside a busy event loop. Whe
 millisecond, as over a network, 2 % are left.
 """
 
+LARGE_AT_ONCE = 8
+"""Files that are sent or fetched in parts: a few keep all parts busy, more would all end late."""
+
 BUDGET_BYTES = 48 * 1024 * 1024
 """Limit for the files that are in memory at a time."""
 

@@ -7,7 +7,7 @@ import gc
 import os
 import random
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from tests.bench.small_cloud.process import REGION, small_cloud
 
-from parallelize.bulk import WireStore, get_each, head_each, list_each, try_each
+from parallelize.bulk import WireStore, get_each, head_each, list_all, list_each, try_each
 from parallelize.wire import Wire
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.clients import Clients, make_session
 from parallelize_core.errors import MissingError, ThrottledError, UnavailableError, UsageError
 from parallelize_core.s3 import AsyncS3Store
-from parallelize_core.store import IF_ABSENT
+from parallelize_core.store import IF_ABSENT, ObjectInfo
 from parallelize_core.transport.plain import Plain
 
 COUNT = 2500
@@ -127,6 +127,26 @@ def test_each_key_of_a_listing_comes_once_however_it_is_split(
     found = [info.key for info in list_each(store, "in/", points if splits else ())]
     assert sorted(found) == keys
     assert [info.key for info in store.list("in/")] == keys
+
+
+def test_many_prefixes_are_listed_at_the_same_time(
+    store: WireStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+    listed = AsyncS3Store.list
+
+    async def all_but_the_last_wait(
+        self: AsyncS3Store, prefix: str, *, folder_only: bool = False
+    ) -> AsyncIterator[ObjectInfo]:
+        if prefix == "in/02":
+            begun.set()
+        await begun.wait()
+        async for info in listed(self, prefix, folder_only=folder_only):
+            yield info
+
+    monkeypatch.setattr(AsyncS3Store, "list", all_but_the_last_wait)
+    found = [info.key for info in list_all(store, ["in/00", "in/nothing", "in/01", "in/02"])]
+    assert found == [f"in/{number:05}" for number in range(COUNT)]
 
 
 def test_many_objects_come_in_their_order_and_none_for_those_that_are_not_there(

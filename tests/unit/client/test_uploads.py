@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from parallelize.runs.files.uploads import Outgoing, Stored, Uploads
-from parallelize.transfers import GROUP_BYTES, SHA256
+from parallelize.transfers import GROUP_BYTES, LARGE_AT_ONCE, SHA256
 from parallelize_core.errors import UnavailableError, UsageError
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.testing import AsyncInMemoryStore, InMemoryStore
@@ -48,6 +48,29 @@ def test_each_of_many_files_arrives_and_is_told_of_once(tmp_path: Path) -> None:
     stored = send(AsyncInMemoryStore(store), *map(outgoing, tmp_path.iterdir()))
     assert sorted(int(one.name) for one in stored) == list(range(200))
     assert {one.name: one.size for one in stored} == {str(n): n for n in range(200)}
+
+
+class CountingStore(AsyncInMemoryStore):
+    """A bucket that counts the large files that are on their way at a time."""
+
+    running = most = 0
+
+    async def put_file(self, *words: Any, **more: Any) -> str | None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0)
+        self.running -= 1
+        return await super().put_file(*words, **more)
+
+
+def test_only_a_few_large_files_are_on_their_way_at_a_time(tmp_path: Path) -> None:
+    for number in range(2 * LARGE_AT_ONCE):
+        with (tmp_path / f"{number}").open("wb") as file:
+            file.truncate(PART_BYTES)
+    store = CountingStore()
+    stored = send(store, *map(outgoing, tmp_path.iterdir()))
+    assert len(stored) == 2 * LARGE_AT_ONCE
+    assert 1 < store.most <= LARGE_AT_ONCE
 
 
 def append(path: Path) -> None:

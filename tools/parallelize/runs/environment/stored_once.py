@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from parallelize.bulk import head_each
 from parallelize.console import say
 from parallelize.transfers import SHA256, in_parallel
 from parallelize.units import plural, show_size
@@ -155,8 +156,9 @@ def _missing(store: Store, there: contents.Contents, wanted: Iterable[str]) -> s
     if len(left) > _LOOKED_UP_ONE_BY_ONE:
         held = {item.key for item in store.list(there.all.prefix)}
         return {sha256 for sha256 in left if there.key(sha256) not in held}
-    found = in_parallel(lambda sha256: (sha256, store.head(there.key(sha256))), left)
-    return {sha256 for sha256, head in found if head is None}
+    asked = sorted(left)
+    heads = head_each(store, map(there.key, asked))
+    return {sha256 for sha256, head in zip(asked, heads, strict=True) if head is None}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ A folder can hold the outputs whose names stay inside it, and that its disk can 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import itertools
@@ -23,8 +24,8 @@ from parallelize.runs.files.download_record import RECORD, DownloadRecord
 from parallelize.runs.files.known_contents import KnownContents
 from parallelize.runs.files.twins import folded, folders_of
 from parallelize.spool import Hashes, Spooled
-from parallelize.transfers import ByteBudget, DiskThreads, groups, sha256_of
-from parallelize.wire import in_flight
+from parallelize.transfers import LARGE_AT_ONCE, ByteBudget, DiskThreads, groups, sha256_of
+from parallelize.wire import Pace, in_flight
 from parallelize_core import keys
 from parallelize_core.errors import ChangedError, MissingError, ParallelizeError, UsageError
 from parallelize_core.layout import Location
@@ -174,7 +175,8 @@ class Fetcher:
         """Fetch many at once; return how many were fetched, and what went wrong."""
         if not outputs:
             return 0, ()
-        self._budget = ByteBudget()
+        self._budget, self._pace = ByteBudget(), Pace()
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         fetched, broken = 0, dict[str, Refusal]()
         with (
             progress("downloaded", len(outputs)) as step,
@@ -199,7 +201,8 @@ class Fetcher:
         await self._disk.run(lambda: self._try_all(jobs, self._look), size)
         missing = [job for job in jobs if job.outcome is None]
         if missing and group[0].size >= PART_BYTES:
-            await self._fetch_large(missing[0])
+            async with self._large:
+                await self._fetch_large(missing[0])
         elif missing:
             await self._fetch_small(missing)
         return jobs
@@ -208,8 +211,7 @@ class Fetcher:
         size = sum(job.output.size for job in jobs)
         taken = await self._budget.take(size)
         try:
-            for job in jobs:
-                await self._try_to_get(job)
+            await self._pace.each(self._try_to_get, jobs)
             await self._disk.run(lambda: self._place_all(jobs, self._write), size)
         finally:
             await self._budget.give_back(taken)

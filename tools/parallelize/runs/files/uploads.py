@@ -6,6 +6,7 @@ it. The event loop sends what they have read; a budget limits the bytes in memor
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -15,8 +16,8 @@ from typing import IO
 
 from parallelize.console import escape, shown
 from parallelize.spool import Row, Spooled
-from parallelize.transfers import SHA256, ByteBudget, DiskThreads, groups, sha256_of
-from parallelize.wire import in_flight
+from parallelize.transfers import LARGE_AT_ONCE, SHA256, ByteBudget, DiskThreads, groups, sha256_of
+from parallelize.wire import Pace, in_flight
 from parallelize_core.errors import FileChangedError, ServiceError, UsageError
 from parallelize_core.parts import PART_BYTES
 from parallelize_core.store import AsyncStore
@@ -74,6 +75,8 @@ class Uploads:
         self._store = store
         self._told = told
         self._budget = ByteBudget()
+        self._pace = Pace()
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def send(self, files: Iterable[Outgoing]) -> None:
         """Send all; raise UsageError for a file that changes meanwhile, and any error of the disk.
@@ -85,13 +88,14 @@ class Uploads:
 
     async def _send_group(self, group: Sequence[Outgoing]) -> None:
         if group[0].size >= PART_BYTES:
-            await self._send_large(group[0])
+            async with self._large:
+                await self._send_large(group[0])
             return
         size = sum(file.size for file in group)
         taken = await self._budget.take(size)
         try:
-            for loaded in await self._disk.run(lambda: _load(group), size):
-                await self._send_loaded(loaded)
+            loaded = await self._disk.run(lambda: _load(group), size)
+            await self._pace.each(self._send_loaded, loaded)
         finally:
             await self._budget.give_back(taken)
 

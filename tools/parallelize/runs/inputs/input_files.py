@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
+from parallelize.bulk import head_each
 from parallelize.console import shown
 from parallelize.context import Context
 from parallelize.runs.files.known_contents import known_contents
@@ -138,20 +139,24 @@ def named_objects(context: Context, names: Iterable[tuple[str, str]]) -> dict[st
     first: dict[str, str] = {}
     for name, where in names:
         first.setdefault(name, where)
-
-    def look(name: str) -> InputFile:
+    asked: dict[str, dict[str, str]] = {}
+    for name in first:
         bucket, key = InputFile(key=name, size=0).place(Location(""))
-        store = context.store_of(context.bucket if bucket == AUTO else bucket)
-        with reading(context, store.bucket):
-            found = store.head(key)
-        if found is None:
-            raise UsageError(
-                f"there is no object {shown(name, 60)}", f"{first[name]} names it",
-                "check its name; nothing was sent",
-            )  # fmt: skip
-        return InputFile(key=f"s3://{store.bucket}/{key}", size=found.size, etag=found.etag)
-
-    return dict(zip(first, in_parallel(look, first), strict=True))
+        asked.setdefault(context.bucket if bucket == AUTO else bucket, {})[name] = key
+    found: dict[str, InputFile] = {}
+    for bucket, keys in asked.items():
+        with reading(context, bucket):
+            heads = [*head_each(context.store_of(bucket), keys.values())]
+        for name, there in zip(keys, heads, strict=True):
+            if there is None:
+                raise UsageError(
+                    f"there is no object {shown(name, 60)}", f"{first[name]} names it",
+                    "check its name; nothing was sent",
+                )  # fmt: skip
+            found[name] = InputFile(
+                key=f"s3://{bucket}/{there.key}", size=there.size, etag=there.etag
+            )
+    return {name: found[name] for name in first}
 
 
 def _held(

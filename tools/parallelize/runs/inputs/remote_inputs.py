@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from parallelize.bulk import head_each
 from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.runs.inputs.input_rules import NO_RULES, InputRules
 from parallelize.runs.inputs.local_inputs import RUN, S3, Refused, listed_names, no_inputs, refusal
 from parallelize.runs.inputs.others_buckets import reading
-from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location
@@ -104,16 +104,16 @@ def find_remote(store: Store, chosen: Selection, rules: InputRules = NO_RULES) -
 def _objects(store: Store, chosen: Selection) -> Iterable[ObjectInfo]:
     if not chosen.named:
         return store.list(chosen.location.prefix)
-    return in_parallel(lambda key: _head(store, chosen.location.key(key)), chosen.named)
+    return _heads(store, [chosen.location.key(key) for key in chosen.named])
 
 
-def _head(store: Store, key: str) -> ObjectInfo:
-    found = store.head(key)
-    if found is None:
-        raise UsageError(
-            f"there is no object {S3}{store.bucket}/{shown(key)}", fix="check its name"
-        )
-    return found
+def _heads(store: Store, keys: Sequence[str]) -> Iterator[ObjectInfo]:
+    for key, found in zip(keys, head_each(store, keys), strict=True):
+        if found is None:
+            raise UsageError(
+                f"there is no object {S3}{store.bucket}/{shown(key)}", fix="check its name"
+            )
+        yield found
 
 
 def _is_no_content(item: ObjectInfo) -> bool:

@@ -22,6 +22,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
 
+from parallelize.bulk import list_all
 from parallelize.runs.files.known_contents import KnownContents, known_contents
 from parallelize.runs.files.uploads import Outgoing, outgoing_row, spooled_uploads
 from parallelize.runs.inputs.local_inputs import Inputs, LocalInput
@@ -48,9 +49,6 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 
 FEW = 20
 """Up to this many contents are looked up one by one."""
-
-LISTINGS = 4
-"""Lists that are read at the same time; up to eight times as many wait in memory."""
 
 LISTED_CONTENTS = 20_000
 """In one list of contents."""
@@ -133,9 +131,7 @@ class SharedInputs:
                 return
             digits = _digits([self.place.relative(item.key) for item in first])
         prefixes = sorted({self.place.key(sha256[:digits]) for sha256 in wanted})
-        listed = in_parallel(lambda prefix: list(self.store.list(prefix)), prefixes, LISTINGS)
-        for found in listed:
-            yield from found
+        yield from list_all(self.store, prefixes)
 
 
 def _digits(first: Sequence[str]) -> int:

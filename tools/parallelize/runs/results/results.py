@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from parallelize.bulk import get_each, list_each
+from parallelize.bulk import get_each, head_each, list_each
 from parallelize.spool import Table
-from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import Location, RunLayout
@@ -174,7 +173,7 @@ def still_stored(
     """
     times = Counter(output.key for output, _ in made)
     clashing = [key for key, count in times.items() if count > 1]
-    heads = in_parallel(lambda key: store.head(location.key(key)), clashing)
+    heads = head_each(store, map(location.key, clashing))
     last = {key: there.etag for key, there in zip(clashing, heads, strict=True) if there}
     chosen: dict[str, tuple[Output, str]] = {}
     for output, maker in made:
