@@ -11,14 +11,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from parallelize.console import escape, shown
+from parallelize.console import escape, quoted, shown
 from parallelize.context import Context
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Comparison, Outdated, Reason
 from parallelize.runs.record.ownership import find_run
-from parallelize.runs.results.failed import quoted
 from parallelize.runs.results.merge import merge_entry
 from parallelize.runs.results.results import list_results
 from parallelize.units import CENT, plural, show_duration, show_usd
