@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
-
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from parallelize_core.errors import UnavailableError
 from parallelize_core.queue import BATCH, Message, QueueCounts, batches
@@ -22,12 +20,22 @@ class _BatchError(UnavailableError):
     """Some entries of a batch failed for a reason that may pass."""
 
 
-_insist = retry(
-    retry=retry_if_exception_type(_BatchError),
-    stop=stop_after_attempt(8),
-    wait=wait_random_exponential(multiplier=0.1, max=5),
-    reraise=True,
-)
+def _insist(call: Callable[[list[dict[str, Any]]], None], entries: list[dict[str, Any]]) -> None:
+    # Commands that only find or count queues need no retries of batches.
+    from tenacity import (  # noqa: PLC0415
+        Retrying,
+        retry_if_exception_type,
+        stop_after_attempt,
+        wait_random_exponential,
+    )
+
+    insist = Retrying(
+        retry=retry_if_exception_type(_BatchError),
+        stop=stop_after_attempt(8),
+        wait=wait_random_exponential(multiplier=0.1, max=5),
+        reraise=True,
+    )
+    insist(call, entries)
 
 
 class SQSQueue:
@@ -41,7 +49,8 @@ class SQSQueue:
         """Send messages, any number of them; returns when all are on the queue."""
         with self._asked():
             for batch in batches(bodies):
-                self._send([{"MessageBody": body, "DelaySeconds": delay_seconds} for body in batch])
+                entries = [{"MessageBody": body, "DelaySeconds": delay_seconds} for body in batch]
+                _insist(self._send, entries)
 
     def receive(self, limit: int, wait_seconds: int, lease_seconds: int) -> list[Message]:
         """Lease up to `limit` (1 to 10) messages; wait up to 20 s for the first."""
@@ -68,7 +77,7 @@ class SQSQueue:
         """Acknowledge messages."""
         with self._asked():
             for batch in batches(receipts):
-                self._delete([{"ReceiptHandle": receipt} for receipt in batch])
+                _insist(self._delete, [{"ReceiptHandle": receipt} for receipt in batch])
 
     def counts(self) -> QueueCounts:
         """Count the messages, approximately."""
@@ -92,7 +101,6 @@ class SQSQueue:
     def _asked(self) -> AbstractContextManager[None]:
         return translated("SQS", self.url)
 
-    @_insist
     def _send(self, entries: list[dict[str, Any]]) -> None:
         answer = self._client.send_message_batch(QueueUrl=self.url, Entries=_numbered(entries))
         _check_whole(answer)
@@ -101,7 +109,6 @@ class SQSQueue:
         entries[:] = [entries[int(item["Id"])] for item in failed]
         _check("send", failed)
 
-    @_insist
     def _delete(self, entries: list[dict[str, Any]]) -> None:
         answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=_numbered(entries))
         failed = [item for item in answer.get("Failed", ()) if not _gone(item)]

@@ -16,12 +16,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from parallelize_core.errors import DecodeError, MissingError, ServiceError
-from parallelize_core.file_list import Listed
 from parallelize_core.layout import Location
 from parallelize_core.store import ALWAYS, Condition, Store
+
+if TYPE_CHECKING:
+    from parallelize_core.file_list import Listed
 
 _CHUNK_BYTES = 1024 * 1024
 _LEVEL = 1

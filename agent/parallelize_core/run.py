@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from parallelize_core.container_image import Image
-from parallelize_core.contents import Contents
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.record import Contract, IsoTime, Record
-from parallelize_core.template import Grammar
+
+if TYPE_CHECKING:
+    from parallelize_core.contents import Contents
+    from parallelize_core.template import Grammar
 
 DEFAULT_OUTPUT_NAME = "{dir}/{stem}{suffix}"
 
@@ -50,6 +52,8 @@ class Environment(Contract):
     @property
     def contents(self) -> Contents:
         """Where the contents of listed files are."""
+        from parallelize_core.contents import Contents  # noqa: PLC0415 - only who sends or gets them
+
         return Contents(Location(self.bucket, self.shared))
 
 
@@ -214,6 +218,8 @@ class Run(Record):
     @property
     def grammar(self) -> Grammar:
         """The placeholders that its command may have."""
+        from parallelize_core.template import Grammar  # noqa: PLC0415 - only who fills them in
+
         return Grammar(self.columns, self.extended)
 
     def merging(self) -> Run:

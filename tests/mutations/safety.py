@@ -203,7 +203,7 @@ INPUTS = (
         "left-by-systems",
         "what systems and editors leave is not an input",
         f"{TOOLS}runs/inputs/input_rules.py",
-        "        return said or (not named and bool(_LEFT_OUT.search(key)))\n",
+        "        return said or (not named and bool(_left_out().search(key)))\n",
         "        return said\n",
         (f"{RULES}test_what_systems_and_editors_leave_is_no_input_and_is_told",),
     ),

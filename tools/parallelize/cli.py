@@ -23,11 +23,11 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from io import TextIOWrapper
 from itertools import groupby
 from pathlib import Path
-from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from parallelize.choice import apply_choice
 from parallelize.console import WIDTH, answer, show_error
@@ -36,14 +36,16 @@ from parallelize_core.errors import UsageError
 
 if TYPE_CHECKING:
     from cyclopts import App
+    from cyclopts.help import DefaultFormatter, HelpPanel
+    from rich.console import Console, ConsoleOptions
 
 INTERRUPTED = 130
 
-GARBAGE = 50_000
+GARBAGE = 200_000
 """New objects after which the garbage collector looks for cycles among them.
 
 At its usual 700 it would visit all imported modules again and again, for a third of the time of a
-command that reads a million records; a command makes few cycles.
+command that reads a million records; a command makes few cycles. Imports make 100,000 objects.
 """
 
 WHAT_IT_IS = "Run one command over very many files on machines that come and go."
@@ -111,21 +113,44 @@ def overview() -> str:
     )
 
 
+class HelpFormatter:
+    """Prints help as cyclopts does, but without frames, and at most WIDTH columns wide.
+
+    Only this imports rich, which takes longer than many a command has to do.
+    """
+
+    @cached_property
+    def _formatter(self) -> DefaultFormatter:
+        # ruff: noqa: PLC0415 - see above, and overview
+        from cyclopts.help import DefaultFormatter, PanelSpec
+        from rich import box
+
+        return DefaultFormatter(panel_spec=PanelSpec(box=box.SIMPLE, padding=0))
+
+    def render_usage(self, console: Console, _: ConsoleOptions, usage: Any) -> None:
+        """Print the first line, and make all that follow as narrow."""
+        console.width = min(WIDTH, console.width)
+        self._formatter.render_usage(console, console.options, usage)
+
+    def render_description(self, console: Console, options: ConsoleOptions, text: Any) -> None:
+        """Print what a command does."""
+        self._formatter.render_description(console, options, text)
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print a group of parameters or commands."""
+        self._formatter(console, options, panel)
+
+
 def make_app() -> App:
     """Build the parser of the command line without importing any command."""
-    # ruff: noqa: PLC0415 - see overview
     from cyclopts import App, Parameter
-    from cyclopts.help import DefaultFormatter, PanelSpec
-    from rich import box
-    from rich.console import Console
 
     app = App(
         name="parallelize",
         help=WHAT_IT_IS,
         version=_version,
         help_format="plaintext",
-        help_formatter=DefaultFormatter(panel_spec=PanelSpec(box=box.SIMPLE, padding=0)),
-        console=Console(width=min(WIDTH, get_terminal_size().columns)),
+        help_formatter=HelpFormatter(),
         default_parameter=Parameter(negative_iterable=()),
         suppress_keyboard_interrupt=False,
         result_action="return_value",
@@ -206,4 +231,8 @@ def main() -> None:
     gc.set_threshold(GARBAGE, 20, 20)
     if sys.argv[1:2] != ["use"]:  # which says if the shell has set the variable
         apply_choice(os.environ)
-    sys.exit(run(sys.argv[1:]))
+    try:
+        sys.exit(run(sys.argv[1:]))
+    finally:
+        # The process ends: Python's last two collections need not visit what is left.
+        gc.freeze()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -24,6 +25,12 @@ UNLIMITED = 100_000
 
 PLANNED = 20
 """How many similar steps a plan names; nobody reads a million lines."""
+
+LONGEST_TO_PASTE = 36
+"""Characters of a name that fit into a line of a command with its options."""
+
+OWN_NAME = "FILE"
+"""Stands for a file's name in a command that is shown."""
 
 DRY_RUN = "(dry run)"
 
@@ -63,6 +70,11 @@ def shown(name: str, width: int = 56) -> str:
         return whole
     tail = (width - 1) // 2
     return f"{whole[: width - 1 - tail]}…{whole[-tail:]}"
+
+
+def quoted(key: str) -> str:
+    """Return a file's name to paste into a shell; FILE if that is impossible, or it is too long."""
+    return shlex.quote(key) if len(key) <= LONGEST_TO_PASTE and key == escape(key) else OWN_NAME
 
 
 def some(names: list[str], limit: int = 5) -> str:

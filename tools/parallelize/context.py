@@ -19,7 +19,6 @@ imported only when they are needed.
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
 import re
@@ -35,10 +34,8 @@ from parallelize import settings as settings_module
 from parallelize.bucket import auto_name
 from parallelize.bulk import WireStore
 from parallelize.console import ask, say
-from parallelize.fleet.distributions import is_stock
 from parallelize.fleet.tags import run_tags
 from parallelize.lanes import lanes_of, of_lane
-from parallelize.local.facts import PLAIN_TAG
 from parallelize.options import Common
 from parallelize.project import Project
 from parallelize.queues import PLACE, Queues, find_queues, place_tag
@@ -241,6 +238,8 @@ class Context:
     @property
     def has_own_programs(self) -> bool:
         """Whether machines have the programs that this user installed, as in the local cloud."""
+        from parallelize.local.facts import PLAIN_TAG
+
         return self.elsewhere and PLAIN_TAG not in self.settings.aws.tags
 
     @property
@@ -315,6 +314,8 @@ def open_context(common: Common, flags: Mapping[str, object] | None = None) -> C
 
 
 def _user() -> str:
+    import getpass
+
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -323,6 +324,8 @@ def _user() -> str:
 
 def with_local_image(resolved: Resolved) -> Resolved:
     """Ignore a vendor's plain image: all machines of the local cloud contain the agent."""
+    from parallelize.fleet.distributions import is_stock
+
     if not is_stock(resolved.settings.workers.ami):
         return resolved
     from parallelize.fleet.images import AUTO

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from parallelize.setting_tables import LaneTable, WorkersTable
 from parallelize.settings import Resolved
-from parallelize_core.config import SteadyStart
 from parallelize_core.errors import UsageError
 from parallelize_core.lane import EXTRA, Lane
+
+if TYPE_CHECKING:
+    from parallelize_core.config import SteadyStart
 
 OWN = {"workers.vcpus": None, "workers.memory": None, "workers.accelerators": None}
 """Settings that select machines; the types that a lane names override them."""
@@ -37,6 +40,8 @@ def steady_start(workers: WorkersTable, *, is_local: bool) -> SteadyStart | None
     """Return for which of the last jobs the steady lane starts workers, if there is such a lane."""
     if workers.steady is None:
         return None
+    from parallelize_core.config import SteadyStart  # noqa: PLC0415 - only a launch needs it
+
     seconds = LOCAL_JOB_SECONDS if is_local else STEADY_JOB_SECONDS
     return SteadyStart(workers=workers.steady.count, job_seconds=seconds)
 

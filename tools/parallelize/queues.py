@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from parallelize.console import escape, say
 from parallelize_core.boto_queue import SQSQueue
-from parallelize_core.config import AgentConfig
 from parallelize_core.errors import MissingError, UsageError
 from parallelize_core.lane import EXTRA, Lane
 from parallelize_core.layout import Location
@@ -34,14 +33,6 @@ A message that moves to the dead-letter queue keeps its age, so one that moves o
 stays there for four days. The run may last longer than this: what expires has no result, and is
 sent again.
 """
-
-MAX_RECEIVES = 10 * AgentConfig.model_fields["max_receives"].default
-"""When SQS itself moves a message to the dead-letter queue.
-
-The agent gives up far earlier, and records why; this is for messages whose every receiver died
-before it could do so.
-"""
-
 
 PLACE = "parallelize:place"
 """The tag that says where in S3 the run is: a name identifies a run only within a place."""
@@ -182,7 +173,7 @@ def make_queues(
     dead = _make(sqs, names.dead_letter_queue, tags, {
         "MessageRetentionPeriod": str(MAX_RETENTION_SECONDS),
     })  # fmt: skip
-    redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": MAX_RECEIVES}
+    redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": _max_receives()}
     attributes = {
         "MessageRetentionPeriod": str(RETENTION_SECONDS),
         "RedrivePolicy": json.dumps(redrive),
@@ -192,6 +183,17 @@ def make_queues(
         for lane in (Lane.MAIN, *lanes)
     }
     return Queues(made.pop(Lane.MAIN), SQSQueue(sqs, dead), made)
+
+
+def _max_receives() -> int:
+    """Return when SQS itself moves a message to the dead-letter queue.
+
+    The agent gives up far earlier, and records why; this is for messages whose every receiver died
+    before it could do so.
+    """
+    from parallelize_core.config import AgentConfig  # noqa: PLC0415 - only new queues need it
+
+    return 10 * int(AgentConfig.model_fields["max_receives"].default)
 
 
 def _check_lengths(names: Names, lanes: Sequence[Lane]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import json
 import os
@@ -37,6 +36,8 @@ def check_name(session: Session, source: str, environ: Mapping[str, str] = os.en
         return
     known = known_regions(session)
     if name not in known:
+        import difflib  # noqa: PLC0415 - only a wrong name needs it
+
         # Swapped letters are the most likely slip: "esat" is "east", not "west".
         same_letters = [one for one in known if sorted(one) == sorted(name)]
         near = same_letters or difflib.get_close_matches(name, known, n=1)

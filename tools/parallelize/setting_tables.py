@@ -29,7 +29,8 @@ from parallelize_core.run import DEFAULT_OUTPUT_NAME, Checkpointing, Serve
 class Table(BaseModel):
     """One table of parallelize.toml."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Each kind of table is built once, within all settings, and not before by itself.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class RunTable(Table):

@@ -10,7 +10,6 @@ empty variable counts as not set.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -41,12 +40,13 @@ class Settings(Table):
     """All settings."""
 
     schema_: Literal[1] = Field(default=1, alias="schema")
-    run: RunTable = RunTable()
-    output: OutputTable = OutputTable()
-    aws: AwsTable = AwsTable()
-    workers: WorkersTable = WorkersTable()
-    agent: AgentTable = AgentTable()
-    report: ReportTable = ReportTable()
+    # A default like RunTable() would build the table by itself, too.
+    run: RunTable = Field(default={}, validate_default=True)
+    output: OutputTable = Field(default={}, validate_default=True)
+    aws: AwsTable = Field(default={}, validate_default=True)
+    workers: WorkersTable = Field(default={}, validate_default=True)
+    agent: AgentTable = Field(default={}, validate_default=True)
+    report: ReportTable = Field(default={}, validate_default=True)
 
     def value(self, key: str) -> Any:
         """Return a setting by its dotted name."""
@@ -202,6 +202,8 @@ def _unknown(key: str, source: str) -> UsageError:
 
 
 def _did_you_mean(key: str) -> str | None:
+    import difflib  # noqa: PLC0415 - only a wrong file needs it
+
     known = (*KEYS, *TABLES, "schema")
     # The right key in the wrong table is as common a slip as a wrong letter.
     same = [k for k in KEYS if k.partition(".")[2] == key.rpartition(".")[2]][:1]

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import humanize
-
 from parallelize_core.record import MAX_MOMENT
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -25,6 +23,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _SLOTS = re.compile(r"\d+(?:\.\d+)?x")
 
 CENT = 0.01
+KIB = 1024
 
 SLOTS_HELP = '"auto" or 0 (one per logical CPU), a number, or a share of the cores such as "2x"'
 
@@ -128,7 +127,14 @@ def epoch(text: str) -> float | None:
 
 def show_size(size: int) -> str:
     """Return a number of bytes for people: `18.4 GiB`."""
-    return humanize.naturalsize(size, binary=True)
+    if abs(size) < KIB:
+        return f"{size} Byte" if abs(size) == 1 else f"{size} Bytes"
+    # humanize does the same, but takes two milliseconds to import.
+    value, units = size / KIB, iter(("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
+    unit = next(units)
+    while round(abs(value), 1) >= KIB and (larger := next(units, None)):
+        value, unit = value / KIB, larger
+    return f"{value:.1f} {unit}"
 
 
 def plural(count: int, noun: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from urllib.parse import quote, unquote_plus
 
 from parallelize_core.errors import UnavailableError
 from parallelize_core.store import ObjectInfo, seconds_of
-from parallelize_core.transport.answers import Reply, field_of
+from parallelize_core.transport.answers import Reply, field_of, unescape
 
 _USUAL = re.compile(
     r"<Key>([^<&%+]+)</Key><LastModified>([^<]*)</LastModified><ETag>&quot;([^<&\"]+)&quot;</ETag>"
@@ -67,7 +66,7 @@ def read_page(reply: Reply) -> ListingPage:
     pieces = reply.body.decode().split("<Contents>")[1:]
     folders = [
         unquote_plus(key) if encoded else key
-        for key in map(html.unescape, _FOLDER.findall(reply.body.decode()))
+        for key in map(unescape, _FOLDER.findall(reply.body.decode()))
     ]
     listed = seconds_of(reply.headers.get("date", ""))
     found = [_object(piece, listed, encoded=encoded) for piece in pieces]
@@ -90,4 +89,4 @@ def _text(piece: str, name: str) -> str:
     if start < 0 or end < 0:
         raise UnavailableError("an answer of S3 is incomplete", f"an object has no {name}")
     text = piece[start + len(name) + 2 : end]
-    return html.unescape(text) if "&" in text else text
+    return unescape(text)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from parallelize.project import PROJECT_FILE
 from parallelize.runs.environment.environment_zip import (
     LARGE_BYTES,
     check_zip,
@@ -15,6 +16,8 @@ from parallelize.runs.environment.environment_zip import (
     zip_remarks,
 )
 from parallelize.runs.environment.stored_once import MAX_FILES, listed
+from parallelize.runs.files.download_record import RECORD
+from parallelize.runs.files.written import WRITTEN
 from parallelize_core import archive
 from parallelize_core.errors import UsageError
 
@@ -118,6 +121,20 @@ def test_ignored_files_stay_here(tmp_path: Path) -> None:
         (env / name).touch()
     zip_folder(env, tmp_path / "z.zip")
     assert names(tmp_path / "z.zip") == ["empty/", "job.sh", "keep.pyc"]
+
+
+def test_what_is_ours_stays_here_whatever_the_user_ignores(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    ours = (PROJECT_FILE, f"{PROJECT_FILE}.new", RECORD, f"a{RECORD}", WRITTEN)
+    for name in ours:
+        (env / name).touch()
+        (env / "lib" / name).touch()
+    zip_folder(env, tmp_path / "z.zip")
+    (env / ".parallelizeignore").write_text("".join(f"!{name}\n" for name in ours))
+    zip_folder(env, tmp_path / "other.zip")
+    assert names(tmp_path / "z.zip") == names(tmp_path / "other.zip")
+    assert [name for name in names(tmp_path / "z.zip") if "/" not in name] == ["job.sh"]
+    assert {f"lib/{name}" for name in ours} < set(names(tmp_path / "z.zip"))
 
 
 def test_an_ignored_link_need_not_lead_anywhere(tmp_path: Path) -> None:

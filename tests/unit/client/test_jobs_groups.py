@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.core.strategies import accepted_key
 
-from parallelize.runs.jobs.groups import Grouped, Pattern, by_folder, by_pattern, packed
+from parallelize.runs.jobs.groups import Pattern, by_folder, by_pattern, packed
 from parallelize.runs.jobs.plan import Entries
+from parallelize.runs.jobs.spec import Grouped
 from parallelize_core.errors import UsageError
 from parallelize_core.files import MAX_JOB_BYTES, InputFile
 from parallelize_core.manifest import Entry

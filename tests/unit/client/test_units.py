@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallelize.units import parse_duration, parse_size, parse_slots, show_duration
+from parallelize.units import parse_duration, parse_size, parse_slots, show_duration, show_size
 
 Parser = Callable[[object], float | int | str]
 
@@ -30,6 +30,15 @@ def test_a_time_is_read_as_people_write_it(text: object, seconds: float) -> None
 )
 def test_a_size_is_read_with_its_unit(text: object, size: int) -> None:
     assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 Bytes"), (1, "1 Byte"), (1023, "1023 Bytes"), (1024, "1.0 KiB"),
+     (2**20 - 1, "1.0 MiB"), (19_756_849_561, "18.4 GiB"), (2**60, "1.0 EiB")],
+)  # fmt: skip
+def test_a_size_is_shown_in_the_unit_that_leaves_the_fewest_digits(size: int, text: str) -> None:
+    assert show_size(size) == text
 
 
 @pytest.mark.parametrize(

@@ -11,19 +11,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from parallelize.console import escape, shown
+from parallelize.console import escape, quoted, shown
 from parallelize.context import Context
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Comparison, Outdated, Reason
 from parallelize.runs.record.ownership import find_run
-from parallelize.runs.results.failed import quoted
 from parallelize.runs.results.merge import merge_entry
 from parallelize.runs.results.results import list_results
-from parallelize.runs.state.snapshot import read_heartbeats
 from parallelize.units import CENT, plural, show_duration, show_usd
-from parallelize_core.cost import spent_usd
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Run
 
@@ -149,6 +146,10 @@ def told(context: Context, done: Sequence[Outdated]) -> list[str]:
 
 
 def _cost(context: Context, done: Sequence[Outdated]) -> str:
+    # ruff: noqa: PLC0415 - only a question about finished jobs needs it
+    from parallelize.runs.state.snapshot import read_heartbeats
+    from parallelize_core.cost import spent_usd
+
     seconds = sum(one.seconds for one in done)
     usd = spent_usd(read_heartbeats(context.store, context.layout))
     so_far = f"; the whole run has cost about {show_usd(usd)} so far" if usd >= CENT else ""

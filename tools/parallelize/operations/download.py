@@ -19,7 +19,7 @@ from pathlib import Path
 from textwrap import indent
 
 from parallelize.bulk import list_each
-from parallelize.console import escape, few, shown, some
+from parallelize.console import escape, few, quoted, shown, some
 from parallelize.context import Context
 from parallelize.runs.files.download_record import DownloadRecord
 from parallelize.runs.files.fetching import (
@@ -36,7 +36,6 @@ from parallelize.runs.files.known_contents import known_contents
 from parallelize.runs.jobs.plan import KnownEntries, KnownJobs
 from parallelize.runs.record.outdated import is_outdated, told_outdated
 from parallelize.runs.record.ownership import check_meant, load_run
-from parallelize.runs.results.failed import quoted
 from parallelize.runs.results.merge import Listing, current_results, merge_entry
 from parallelize.runs.results.results import SPLIT_EVERY, read_versions, still_stored
 from parallelize.runs.results.silent import (

@@ -19,12 +19,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parallelize import bucket, region
 from parallelize.console import few, shown
 from parallelize.context import Context
-from parallelize.fleet.alarms import topic_arn
 from parallelize.operations import changed, stock_bundle
 from parallelize.operations.machine_types import machine_types
 from parallelize.operations.prep_plan import Plan, make_plan, remarks
@@ -45,8 +44,10 @@ from parallelize_core.errors import MissingError, ServiceError, UsageError
 from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry
-from parallelize_core.notify import Notify
 from parallelize_core.store import Store
+
+if TYPE_CHECKING:
+    from parallelize_core.notify import Notify
 
 
 def store_notify(context: Context) -> None:
@@ -66,6 +67,10 @@ def notify_of(context: Context) -> Notify | None:
     target = context.settings.run.notify
     if target is None:
         return None
+    # ruff: noqa: PLC0415 - few runs notify anybody
+    from parallelize.fleet.alarms import topic_arn
+    from parallelize_core.notify import Notify
+
     if WEBHOOK.match(target):
         return Notify(url=target)
     if not EMAIL.fullmatch(target):

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from parallelize.bulk import get_each
 from parallelize.context import Context
-from parallelize.operations.retry import DELAY_SECONDS, clear_dead
 from parallelize.progress import progress
 from parallelize.queues import make_queues
 from parallelize.runs.record.outdated import Now, Reason, compare_results
@@ -47,6 +46,8 @@ def redo(
     """
     if not results and not waiting:
         return 0
+    from parallelize.operations.retry import DELAY_SECONDS, clear_dead  # noqa: PLC0415 - seldom
+
     if results.keys() - {MERGE}:
         # The merge runs again by itself when another job does.
         results = {key: etag for key, etag in results.items() if key != MERGE}

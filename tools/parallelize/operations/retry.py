@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from parallelize.console import shown
+from parallelize.console import quoted, shown
 from parallelize.context import Context
 from parallelize.queues import make_queues
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path, matches, no_such_file
 from parallelize.runs.jobs.plan import with_files
 from parallelize.runs.record.ownership import adopt, check_ours, load_run
 from parallelize.runs.record.run_record import check_same_places, drafted, publish, with_inputs_of
-from parallelize.runs.results.failed import quoted
 from parallelize.runs.results.merge import all_jobs
 from parallelize.runs.results.results import failed_results, read_result
 from parallelize.runs.results.silent import among, find_silent, silent_results, told_silent

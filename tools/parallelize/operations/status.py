@@ -16,7 +16,6 @@ from parallelize.queues import RunCounts, count_lanes, find_place, place_tag
 from parallelize.runs.record.ownership import place_elsewhere
 from parallelize.runs.state.snapshot import VIEW_SECONDS, Reader
 from parallelize.runs.state.status import RunStatus, status_of
-from parallelize.runs.state.watch import comes_to_rest
 from parallelize_core.errors import AccessError, MissingError, ParallelizeError
 from parallelize_core.layout import RunLayout
 
@@ -51,6 +50,8 @@ def make_rest(context: Context) -> Callable[[RunStatus], bool]:
 
     A paused run without workers and machines has, too. If EC2 does not answer, heartbeats decide.
     """
+    from parallelize.runs.state.watch import comes_to_rest  # noqa: PLC0415 - only to watch it
+
     stands_still: Callable[[RunStatus], bool] | None = None
 
     def rests(status: RunStatus) -> bool:

@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from platformdirs import user_cache_path
 
 from parallelize.context import Context
 from parallelize.fleet.distributions import Distribution, distribution, is_stock
-from parallelize.fleet.stock import Bundle
 from parallelize.units import show_size
+
+if TYPE_CHECKING:
+    from parallelize.fleet.stock import Bundle
 
 
 def pack(context: Context, types: Sequence[str]) -> tuple[Bundle, ...]:
@@ -39,6 +42,7 @@ def pack(context: Context, types: Sequence[str]) -> tuple[Bundle, ...]:
 
 def _pack_one(context: Context, system: Distribution, architecture: str) -> Bundle:
     from parallelize.fleet.bundle import make_bundle, wheel_folder
+    from parallelize.fleet.stock import Bundle
 
     wanted = (system.python, architecture, user_cache_path("parallelize"))
     if not wheel_folder(*wanted).is_dir():

@@ -16,10 +16,10 @@ import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from parallelize.console import escape
 from parallelize.project import PROJECT_FILE
@@ -31,14 +31,14 @@ from parallelize.runs.inputs.input_rules import IGNORE_FILE, ignored_lines, read
 from parallelize_core.archive import read_members
 from parallelize_core.errors import UsageError
 
-if TYPE_CHECKING:
-    import pathspec
-
 RESERVED = ".parallelize"
 """The worker's own folder inside the environment."""
 
 LARGE_BYTES = 8 * 1024 * 1024
 """A larger folder is sent file by file, if possible; see `stored_once`."""
+
+_NEVER = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}", f"*{WRITTEN}")
+"""What is ours at the top of the folder; the worker does not need it."""
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold."""
@@ -59,7 +59,7 @@ def zip_folder(folder: Path, target: Path, own: OwnFiles = NOTHING_OWN) -> None:
     if (folder / RESERVED).exists():
         raise UsageError(f'the environment cannot hold "{RESERVED}"', "workers use that name")
     ignored = _ignored(folder)
-    entries = [entry for entry in _walk(folder, own) if not ignored.match_file(entry[0])]
+    entries = [entry for entry in _walk(folder, own) if not ignored(entry[0])]
     packed = _packed_by([path for _, path in entries])
     with zipfile.ZipFile(target, "w", packed, compresslevel=6) as archive:
         for name, path in entries:
@@ -97,9 +97,15 @@ def zip_files(folder: Path, names: Iterable[str], target: Path) -> None:
             _add(archive, name, folder / name)
 
 
-def _ignored(folder: Path) -> pathspec.GitIgnoreSpec:
-    never = (IGNORE_FILE, f"{PROJECT_FILE}*", f"*{RECORD}", f"*{WRITTEN}")
-    return read_patterns([*ignored_lines(folder), *(f"/{name}" for name in never)])
+def _ignored(folder: Path) -> Callable[[str], bool]:
+    lines = ignored_lines(folder)
+    theirs = read_patterns(lines).match_file if lines else None
+    return lambda name: _is_ours(name) or (theirs is not None and theirs(name))
+
+
+def _is_ours(name: str) -> bool:
+    top = name.partition("/")[0]
+    return any(fnmatchcase(top, ours) for ours in _NEVER)
 
 
 def _walk(root: Path, own: OwnFiles) -> Iterator[tuple[str, Path]]:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from parallelize.context import Context
 from parallelize.runs.files.download_record import is_download_folder
-from parallelize.runs.files.joblog import HEADER as JOBLOG_HEADER
-from parallelize.runs.files.written import is_as_written, names_written
 from parallelize.settings import FILE_NAME
 
 FOLDERS = ("out", "check", "repro")
@@ -54,9 +52,16 @@ class OwnFiles:
 
     def _is_written(self, folder: str, name: str) -> bool:
         """Whether a command wrote it; each folder is searched once."""
+        # ruff: noqa: PLC0415 - a download asks only for the folders
         if folder not in self._written:
+            from parallelize.runs.files.written import names_written
+
             self._written[folder] = names_written(Path(folder))
-        return name in self._written[folder] and is_as_written(Path(folder, name))
+        if name not in self._written[folder]:
+            return False
+        from parallelize.runs.files.written import is_as_written
+
+        return is_as_written(Path(folder, name))
 
 
 NOTHING_OWN = OwnFiles()
@@ -98,8 +103,10 @@ def is_transcript(path: Path) -> bool:
 
 def tells_of_a_run(path: Path) -> bool:
     """Whether a file of any name is what `report` or `run --joblog` has written, as text."""
+    from parallelize.runs.files.joblog import HEADER
+
     head = _head(path)
-    return head.startswith((JOBLOG_HEADER.encode(), _TABLE_HEAD)) or _REPORT_TITLE in head
+    return head.startswith((HEADER.encode(), _TABLE_HEAD)) or _REPORT_TITLE in head
 
 
 def _head(path: Path) -> bytes:

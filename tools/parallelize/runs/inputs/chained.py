@@ -42,11 +42,6 @@ class Before:
         return f"{RUN}{self.run.name}"
 
 
-def is_chained(spec: str) -> bool:
-    """Whether `spec` names the outputs of another run."""
-    return spec.startswith(RUN)
-
-
 def run_before(context: Context) -> Before:
     """Return the run that the settings name; UsageError if it does not exist."""
     name = check_run_name(context.settings.run.inputs.removeprefix(RUN).strip())

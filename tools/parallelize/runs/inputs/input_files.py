@@ -11,11 +11,10 @@ from parallelize.console import shown
 from parallelize.context import Context
 from parallelize.runs.files.known_contents import known_contents
 from parallelize.runs.files.uploads import Outgoing
-from parallelize.runs.inputs.chained import chained_files, is_chained, location
 from parallelize.runs.inputs.input_rules import rules_of
 from parallelize.runs.inputs.local_inputs import Inputs, LocalInput, Refused
 from parallelize.runs.inputs.others_buckets import reading
-from parallelize.runs.inputs.remote_inputs import find_remote, select
+from parallelize.runs.inputs.remote_inputs import find_remote, is_chained, select
 from parallelize.runs.inputs.shared_inputs import (
     Borrowed,
     KnownFile,
@@ -65,14 +64,19 @@ class InputFiles:
 
 def remote_location(context: Context) -> Location:
     """Return the location of inputs that are already in S3."""
-    chained = is_chained(context.settings.run.inputs)
-    return location(context) if chained else select(context).location
+    if not is_chained(context.settings.run.inputs):
+        return select(context).location
+    from parallelize.runs.inputs.chained import location  # noqa: PLC0415 - few runs are chained
+
+    return location(context)
 
 
 def remote_files(context: Context) -> InputFiles:
     """List the inputs that are already in S3."""
     rules = rules_of(context, None)
     if is_chained(context.settings.run.inputs):
+        from parallelize.runs.inputs.chained import chained_files  # noqa: PLC0415 - see above
+
         found, told = chained_files(context, rules)
         return InputFiles(found.entries, (), (), found.left_out, found.refused, told)
     chosen = select(context)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,10 +63,11 @@ def _expression(name: str) -> str:
     return "".join(wild.get(part) or re.escape(part) for part in parts)
 
 
-# One expression, because it checks a million keys.
-_LEFT_OUT = re.compile(
-    f"(?:^|/)(?:{'|'.join(map(_expression, LEFT_OUT))})(?:/|$)", re.IGNORECASE
-)  # fmt: skip
+@cache
+def _left_out() -> re.Pattern[str]:
+    # One expression, because it checks a million keys.
+    names = "|".join(map(_expression, LEFT_OUT))
+    return re.compile(f"(?:^|/)(?:{names})(?:/|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class InputRules:
         A file that a person has `named` one by one is left out only by the user's own patterns.
         """
         said = bool(self.exclude) and self._excluded.match_file(key)
-        return said or (not named and bool(_LEFT_OUT.search(key)))
+        return said or (not named and bool(_left_out().search(key)))
 
     def takes(self, key: str) -> bool:
         """Whether an input is included even if something else leaves it out."""

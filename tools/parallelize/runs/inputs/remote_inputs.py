@@ -56,6 +56,11 @@ class RemoteFound:
     refused: tuple[Refused, ...] = ()
 
 
+def is_chained(spec: str) -> bool:
+    """Whether `spec` names the outputs of another run."""
+    return spec.startswith(RUN)
+
+
 def is_remote(spec: str, folder: Path) -> bool:
     """Whether the inputs are already in S3; of a list, the first name tells."""
     if spec.startswith("@"):

@@ -10,8 +10,9 @@ from typing import Protocol
 
 from parallelize.console import escape, shown
 from parallelize.runs.jobs.spec import (
+    FOLDER,
     FileRef,
-    Jobs,
+    Grouped,
     JobSpec,
     Listed,
     below,
@@ -23,7 +24,6 @@ from parallelize.units import plural
 from parallelize_core.errors import UsageError
 from parallelize_core.files import MAX_JOB_BYTES
 
-FOLDER = "folder"
 MEMBER = "n"
 """In a pattern, what differs within a group. `*` is the same, but its files may be missing."""
 
@@ -40,14 +40,6 @@ class Sized(Protocol):
     def key(self) -> str: ...  # noqa: D102
     @property
     def size(self) -> int: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Grouped:
-    """The jobs, and the files that belong to no job."""
-
-    jobs: Jobs
-    ungrouped: tuple[str, ...] = ()
 
 
 def by_folder(files: Iterable[Sized]) -> Grouped:

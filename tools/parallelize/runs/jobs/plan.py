@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from parallelize.console import shown
-from parallelize.runs.jobs.spec import Jobs, JobSpec
 from parallelize.spool import Table
 from parallelize.units import plural, show_size
 from parallelize_core.errors import UsageError
@@ -32,6 +32,9 @@ from parallelize_core.manifest import (
 )
 from parallelize_core.merge import MERGE
 from parallelize_core.store import IF_ABSENT, Store
+
+if TYPE_CHECKING:
+    from parallelize.runs.jobs.spec import Jobs, JobSpec
 
 _NAMED = 20
 

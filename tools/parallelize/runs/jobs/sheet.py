@@ -27,7 +27,7 @@ from typing import TextIO
 
 from parallelize.console import escape, shown
 from parallelize.runs.inputs.local_inputs import LocalInput, Refused, look_at
-from parallelize.runs.jobs.spec import FileRef, JobSpec, row_name, value_name
+from parallelize.runs.jobs.spec import LINE, FileRef, JobSpec, row_name, value_name
 from parallelize.units import plural
 from parallelize_core.errors import UsageError
 from parallelize_core.files import S3, file_refusal, variable_name
@@ -232,9 +232,6 @@ def _as_text(value: object) -> str:
         return value
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
-
-LINE = "line"
-"""The only column of `lines:FILE`."""
 
 _NAMED = 20
 _NUMBER = re.compile(r"[-+]?\d*\.?\d*(?:[eE][-+]?\d+)?")

@@ -1,28 +1,38 @@
-"""What the settings say the jobs are: files, rows, lines, a grid, groups of files."""
+"""What the settings say the jobs are: files, rows, lines, a grid, groups of files.
+
+Most runs have a job for each file, so the modules for rows and groups are imported when needed.
+"""
+
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.runs.inputs.local_inputs import LINES, Found, LocalInput, is_sheet
-from parallelize.runs.jobs.groups import (
+from parallelize.runs.jobs.spec import (
     FOLDER,
+    LINE,
+    FileRef,
     Grouped,
-    Pattern,
-    Sized,
-    by_folder,
-    by_pattern,
-    packed,
+    Jobs,
+    JobSpec,
+    Listed,
+    below,
+    row_name,
 )
-from parallelize.runs.jobs.sheet import LINE, LineJobs, Lines, Sheet, read_rows
-from parallelize.runs.jobs.spec import FileRef, Jobs, JobSpec, Listed, below, row_name
 from parallelize.units import parse_size
 from parallelize_core.errors import UsageError
 from parallelize_core.files import variable_name
+
+if TYPE_CHECKING:
+    from parallelize.runs.jobs.groups import Pattern, Sized
+    from parallelize.runs.jobs.sheet import Sheet
 
 Sent = Callable[[], Collection[str]]
 """Returns the keys of the files that already belong to jobs."""
@@ -118,6 +128,8 @@ def read_jobs(context: Context) -> Rows:
     spec = context.settings.run.inputs
     if _grid_alone(context):
         return Rows(Grid(context.settings.run.grid), NOTHING)
+    from parallelize.runs.jobs.sheet import LineJobs, Lines, read_rows
+
     if spec.startswith(LINES):
         lines = LineJobs(Lines(spec.removeprefix(LINES), context.folder))
         return Rows(_times(context, lines), NOTHING)
@@ -131,8 +143,10 @@ def group(context: Context, files: Iterable[Sized], sent: Sent) -> Grouped:
     run = context.settings.run
     if run.group is None:
         each = (JobSpec(file.key, (FileRef(file.key),), {}, file.key) for file in files)
-        grouped = Grouped(Listed((), tuple(each)))
-    elif run.group == FOLDER:
+        return Grouped(_times(context, Listed((), tuple(each))))
+    from parallelize.runs.jobs.groups import by_folder, by_pattern, packed
+
+    if run.group == FOLDER:
         grouped = by_folder(files)
     elif (pattern := _pattern(run.group)) is not None:
         grouped = by_pattern(files, pattern)
@@ -204,12 +218,16 @@ def _times(context: Context, jobs: Jobs) -> Jobs:
 
 
 def _sheet(context: Context) -> Sheet:
+    from parallelize.runs.jobs.sheet import Sheet
+
     return Sheet(context.path(context.settings.run.inputs.removeprefix("@")))
 
 
 def _pattern(setting: str | int) -> Pattern | None:
     if not isinstance(setting, str) or not ("{" in setting or "*" in setting):
         return None
+    from parallelize.runs.jobs.groups import Pattern
+
     try:
         return Pattern.parse(setting)
     except ValueError as error:

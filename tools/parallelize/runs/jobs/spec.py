@@ -20,6 +20,12 @@ from parallelize_core.files import S3
 PLAIN_BYTES = 150
 """Longest name that spells out the job: it is a folder, part of keys, and often typed."""
 
+FOLDER = "folder"
+"""The value of `run.group` for a job per folder, and the column that has its name."""
+
+LINE = "line"
+"""The only column of `lines:FILE`."""
+
 _START_BYTES = 120
 _DIGEST_CHARACTERS = 16
 """64 bits: in one of thirty million runs of a million jobs two names collide; those are refused."""
@@ -55,6 +61,14 @@ class Jobs(Protocol):
 
     def __iter__(self) -> Iterator[JobSpec]:
         """Go through them from the first, as often as needed."""
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """The jobs, and the files that belong to no job."""
+
+    jobs: Jobs
+    ungrouped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

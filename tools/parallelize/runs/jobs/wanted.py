@@ -18,10 +18,9 @@ from parallelize.runs.inputs.input_rules import rules_of
 from parallelize.runs.inputs.local_inputs import Found, LocalInput, find_inputs, places
 from parallelize.runs.inputs.remote_inputs import is_remote
 from parallelize.runs.jobs import source
-from parallelize.runs.jobs.groups import Grouped
 from parallelize.runs.jobs.plan import JobPlan, KnownJobs, make_job_plan
 from parallelize.runs.jobs.source import Shape
-from parallelize.runs.jobs.spec import FileRef, Jobs, JobSpec, Listed
+from parallelize.runs.jobs.spec import FileRef, Grouped, Jobs, JobSpec, Listed
 from parallelize_core.files import InputFile, files_of
 
 PLAIN = Shape()

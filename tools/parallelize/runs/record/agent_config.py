@@ -9,7 +9,6 @@ from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.lanes import steady_start
 from parallelize.queues import Queues
-from parallelize.runs.environment.command_check import check_script
 from parallelize.setting_tables import AgentTable
 from parallelize_core.config import AgentConfig, DrainSettings
 from parallelize_core.errors import UsageError
@@ -70,6 +69,8 @@ def root_setup(context: Context) -> str:
     name = context.settings.workers.root_setup
     if name is None:
         return ""
+    from parallelize.runs.environment.command_check import check_script  # noqa: PLC0415 - few do
+
     try:
         script = context.path(name).read_bytes()
         check_script(script, name)

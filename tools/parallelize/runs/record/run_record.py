@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from parallelize.console import escape, some
 from parallelize.context import Context
@@ -23,7 +24,6 @@ from parallelize.runs.environment.command_check import (
     this_architecture,
     without_uv,
 )
-from parallelize.runs.environment.container import choose_image
 from parallelize.runs.environment.locking import is_installed
 from parallelize.runs.environment.packing import Packing, packed
 from parallelize.runs.environment.placeholders import program_of, shell_command, split_template
@@ -51,6 +51,9 @@ from parallelize_core.run import (
 )
 from parallelize_core.store import IF_ABSENT, Condition, Store
 from parallelize_core.template import Grammar
+
+if TYPE_CHECKING:
+    from parallelize.runs.environment.container import Chosen
 
 Words = tuple[str, ...]
 
@@ -91,7 +94,7 @@ def drafted(
             command = without_uv(command)
         command = _checked(context, command, setup, packing)
         then = _checked_then(context, then, setup, packing)
-        chosen = choose_image(context, Path(folder))
+        chosen = _image_for(context, Path(folder))
         run = _record(context, command, setup, packing)
         archive = packing.archive if packing else None
         knows_jobs = grammar is not None and grammar.extended
@@ -111,6 +114,15 @@ def drafted(
         run = run.model_copy(update={"recipe": recipe.digest})
         image_archive = chosen.archive if chosen else None
         yield Draft(run, archive, recipe, image_archive, has_number)
+
+
+def _image_for(context: Context, folder: Path) -> Chosen | None:
+    run = context.settings.run
+    if not (run.image or run.image_secret or run.network):
+        return None
+    from parallelize.runs.environment.container import choose_image  # noqa: PLC0415 - few need it
+
+    return choose_image(context, folder)
 
 
 def command_words(settings: RunTable, columns: Sequence[str] = ()) -> tuple[Words, Grammar | None]:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-import shlex
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from parallelize.console import WIDTH, escape, shown
+from parallelize.console import OWN_NAME, WIDTH, escape, quoted, shown
 from parallelize_core.result import Attempt, Cause, Result
 
 GROUPS_SHOWN = 10
 NAMES_SHOWN = 10
 
-LONGEST_TO_PASTE = 36
-"""Characters of a name that fit into a line of a command with its options."""
-
-OWN_NAME = "FILE"
 COMPARED = 1000
 """Failures are compared by this many characters of their last words."""
 
@@ -129,11 +124,6 @@ def summary(results: Sequence[Result]) -> list[str]:
         rest = sum(len(item.keys) for item in groups[GROUPS_SHOWN:])
         lines.append(f"  {rest:>5,}  others    all of them: parallelize failures")
     return lines
-
-
-def quoted(key: str) -> str:
-    """Return a file's name to paste into a shell; FILE if that is impossible, or it is too long."""
-    return shlex.quote(key) if len(key) <= LONGEST_TO_PASTE and key == escape(key) else OWN_NAME
 
 
 def see_one(key: str, hint: str) -> str:

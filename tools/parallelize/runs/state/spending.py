@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from parallelize.fleet.rates import shipped
 from parallelize.runs.state.snapshot import Snapshot
 from parallelize.units import show_usd
 from parallelize_core.cost import Spent, spent
@@ -15,6 +14,8 @@ NOT_COUNTED = "storage in S3, data transfer, or requests from this machine"
 
 def prepared_usd(snapshot: Snapshot) -> float:
     """Return what sending a run's inputs and messages has cost, by the built-in price table."""
+    from parallelize.fleet.rates import shipped  # noqa: PLC0415 - most looks need no prices
+
     prices = shipped()
     sent_here = snapshot.run.shares_inputs or snapshot.run.input == snapshot.layout.input
     inputs = snapshot.total * prices.s3_write if sent_here else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -172,6 +171,8 @@ class NotebookView:
 
 def bundle(text: str) -> dict[str, str]:
     """Return a text in the forms for notebooks and for terminals."""
+    import html
+
     return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
 
 
