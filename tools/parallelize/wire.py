@@ -12,7 +12,6 @@ import asyncio
 import re
 import resource
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -105,11 +104,16 @@ class Wire:
             self._clients = AsyncClients(
                 self._opened, PARTS_AT_ONCE, terms=self._terms, plain=self._plain
             )
-            weakref.finalize(self, _close, self._runner.get_loop(), self._clients)
         try:
             return await work(self._clients)
         finally:
             await self._clients.settled()
+
+    def __del__(self) -> None:
+        # weakref.finalize would keep the clients, which know who opens the session, and with that
+        # everything that uses this wire: nothing of it would ever be closed.
+        if self._clients is not None and not self._runner.get_loop().is_closed():
+            _close(self._runner.get_loop(), self._clients)
 
     def _opened(self) -> Any:
         # boto3's session is made of botocore's.

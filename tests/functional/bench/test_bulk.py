@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.bench.small_cloud.process import REGION, small_cloud
+from tests.functional.local.helpers import until
 
 from parallelize.bulk import WireStore, get_each, head_each, list_all, list_each, try_each
 from parallelize.wire import Wire
@@ -205,3 +206,30 @@ def test_a_refusal_keeps_no_variable_of_its_caller_until_the_next_collection(
         assert variable_of_a_caller_that_is_refused(wire)() is None
     finally:
         gc.enable()
+
+
+class User:
+    """Opens the session of a wire that it has, as a context does."""
+
+    def __init__(self) -> None:
+        self.session = make_session(REGION)
+        self.wire = Wire(lambda: self.session)
+
+
+def test_the_connections_of_a_wire_that_nobody_uses_any_more_are_closed(store: WireStore) -> None:
+    """A program may call `parallelize.map` a thousand times."""
+    users = [User() for _ in range(3)]
+    known = [weakref.ref(user) for user in users]
+    for user in users:
+        user.wire.run(lambda clients: clients.store(store.bucket).get("in/00000"))
+    of_a_loop = 3
+    opened = len([*Path("/proc/self/fd").iterdir()])
+    users.clear()
+    del user
+
+    def collected() -> bool:
+        gc.collect()
+        return not any(user() for user in known)
+
+    until(collected)  # a thread may just be putting its last work aside
+    assert len([*Path("/proc/self/fd").iterdir()]) <= opened - 3 * of_a_loop
