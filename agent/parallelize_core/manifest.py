@@ -31,7 +31,7 @@ from parallelize_core.files import (
 from parallelize_core.job import JobMessage
 from parallelize_core.layout import RunLayout
 from parallelize_core.record import Contract, Record
-from parallelize_core.store import IF_ABSENT, Store
+from parallelize_core.store import IF_ABSENT, ObjectInfo, Store
 
 PART_ENTRIES = 10_000
 """Jobs in one part: small enough to hold in memory, large enough for a million in 100 reads."""
@@ -295,7 +295,12 @@ def read_entries(store: Store, layout: RunLayout) -> Iterator[Entry]:
 
 def part_places(store: Store, layout: RunLayout) -> Iterator[tuple[int, str]]:
     """Return the numbers of the manifest's parts and the keys of their objects, in order."""
-    for item in store.list(layout.manifest.prefix):
+    return places_of(store.list(layout.manifest.prefix))
+
+
+def places_of(listed: Iterable[ObjectInfo]) -> Iterator[tuple[int, str]]:
+    """Return what `part_places` does, from a listing of the manifest's folder."""
+    for item in listed:
         if match := _PART_NAME.search(item.key):
             yield int(match[1]), item.key
 
@@ -308,8 +313,12 @@ def read_part(number: int, body: bytes, place: str, corrected: Mapping[str, Entr
 
 def read_corrections(store: Store, layout: RunLayout) -> dict[str, Entry]:
     """Return the corrected inputs by their keys, as they are now."""
-    parts = (decode_part(store.get(item.key)) for item in store.list(layout.corrections.prefix))
-    return {entry.key: entry for part in parts for entry in part}
+    return corrected_by(store.get(item.key) for item in store.list(layout.corrections.prefix))
+
+
+def corrected_by(corrections: Iterable[bytes]) -> dict[str, Entry]:
+    """Return the corrected inputs by their keys, from all corrections in their order."""
+    return {entry.key: entry for body in corrections for entry in decode_part(body)}
 
 
 def add_corrections(store: Store, layout: RunLayout, entries: Sequence[Entry]) -> None:

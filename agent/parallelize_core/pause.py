@@ -50,13 +50,24 @@ def pause(store: Store, layout: RunLayout, reason: str) -> bool:
     return not change_run(store, layout, paused).paused
 
 
-def resume(store: Store, layout: RunLayout) -> bool:
+@dataclass(frozen=True)
+class Seen:
+    """What a client has read of a run a moment ago: its record, and how many marks there were."""
+
+    record: tuple[bytes, str]
+    """The content of run.json, and the ETag of just that content."""
+    failures: int
+    silences: int
+
+
+def resume(store: Store, layout: RunLayout, seen: Seen | None = None) -> bool:
     """Let agents work again, and forgive all failures so far: they do not halt the run again.
 
     This includes jobs that succeeded without an output. Returns False if the run was not paused.
+    What was `seen` is not read again.
     """
-    failures = sum(1 for _ in store.list(layout.failures.prefix))
-    silences = sum(1 for _ in store.list(layout.silences.prefix))
+    failures = seen.failures if seen else sum(1 for _ in store.list(layout.failures.prefix))
+    silences = seen.silences if seen else sum(1 for _ in store.list(layout.silences.prefix))
 
     def resumed(run: Run) -> Run:
         forgiven = {"forgiven": failures, "forgiven_silent": silences}
@@ -66,27 +77,39 @@ def resume(store: Store, layout: RunLayout) -> bool:
         kept = {name: min(getattr(run, name), count) for name, count in forgiven.items()}
         return run.model_copy(update=kept)
 
-    return bool(change_run(store, layout, resumed).paused)
+    return bool(change_run(store, layout, resumed, seen.record if seen else None).paused)
 
 
-def change_run(store: Store, layout: RunLayout, change: Callable[[Run], Run]) -> Run:
+def change_run(
+    store: Store,
+    layout: RunLayout,
+    change: Callable[[Run], Run],
+    read: tuple[bytes, str] | None = None,
+) -> Run:
     """Write what `change` makes of the run, if it differs; return the run as it was before.
 
-    Raises MissingError if there is no such run.
+    `read` is run.json as it was a moment ago, with the ETag of just that content. Raises
+    MissingError if there is no such run.
     """
     tried: tuple[Run, Run] | None = None
     for _ in range(MAX_TRIES):
-        found = store.head(layout.run_json)
-        run = Run.decode(store.get(layout.run_json))
+        body, etag = read or _read(store, layout)
+        run, read = Run.decode(body), None
         if tried and run == tried[1]:
             return tried[0]  # our own write, whose answer was lost
         if (changed := change(run)) == run:
             return run
         tried = run, changed
         # If another has written meanwhile, the ETag differs and nothing is lost.
-        if found and store.put(layout.run_json, changed.encode(), Condition(etag=found.etag)):
+        if etag and store.put(layout.run_json, changed.encode(), Condition(etag=etag)):
             return run
     raise ServiceError(f"run.json of {layout.run} keeps changing", None, "try again")
+
+
+def _read(store: Store, layout: RunLayout) -> tuple[bytes, str]:
+    # In this order: the ETag may be older than the content, and then the write fails.
+    found = store.head(layout.run_json)
+    return store.get(layout.run_json), found.etag if found else ""
 
 
 FIRST = 20

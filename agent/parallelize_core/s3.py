@@ -81,6 +81,13 @@ class AsyncS3Store:
         """Return an object's content, or None if it has more than `limit` bytes."""
         return await self._get(key, limit, etag)
 
+    async def get_version(self, key: str) -> tuple[bytes, str]:
+        """Return a small object's content, and the ETag of just that content."""
+        client = await self._connected()
+        memory = Memory(None, checks=client.endpoint.checks_checksums)
+        await client.call(self._reading(client, key, ""), memory)
+        return memory.content or b"", etag_of(memory.reply)
+
     async def get_file(self, key: str, path: Path, etag: str = "") -> int:
         """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
         client = await self._connected()
@@ -166,8 +173,8 @@ class AsyncS3Store:
 
     async def folders(self, prefix: str) -> Sequence[str]:
         """List what follows `prefix` up to the next /, each once, without what lies below."""
-        pages = [page.folders async for page in self._pages(prefix, delimiter="/")]
-        return [key.removeprefix(prefix).removesuffix("/") for page in pages for key in page]
+        pages = self._pages(prefix, delimiter="/")
+        return [name async for page in pages for name in page.names(prefix)]
 
     async def list_between(
         self, prefix: str, after: str, upto: str
@@ -183,6 +190,11 @@ class AsyncS3Store:
                 yield [info for info in page if info.key <= upto]
                 return
             yield page
+
+    async def first_page(self, prefix: str, delimiter: str = "") -> ListingPage:
+        """List the first keys that start with `prefix`; the page says whether there are more."""
+        client = await self._connected()
+        return read_page(await client.call(self._requests.page(prefix, "", "", delimiter)))
 
     async def _pages(
         self, prefix: str, after: str = "", delimiter: str = ""

@@ -21,6 +21,7 @@ from parallelize.runs.environment.environment_zip import zip_folder
 from parallelize.runs.environment.recipe import publish_recipe, recipe_of
 from parallelize.runs.environment.stored_once import environment_of, files_of, send_environment
 from parallelize.runs.environment.sweep import sweep
+from parallelize.together import Together
 from parallelize_agent.job.environment import FileSite
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import Environment, Run
@@ -98,12 +99,13 @@ class Bench:
         files = files_of(self.archive)
         assert files
         environment = environment_of(layout, files, "")
-        send_environment(self.store, self.archive, environment, self.before.get(name))
+        calls = Together(self.store)
+        send_environment(calls, self.archive, environment, self.before.get(name))()
         run = Run(
             name=name, command=("./0.sh",), environment=environment, input=layout.input,
             output=layout.output, created_at="",
         )  # fmt: skip
-        publish_recipe(self.store, layout, recipe_of(run, self.archive))
+        publish_recipe(calls, layout, recipe_of(run, self.archive))()
         self.store.put(layout.run_json, run.encode())
         self.before[name] = environment
         return environment

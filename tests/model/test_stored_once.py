@@ -16,6 +16,7 @@ import pytest
 from tests.model.schedule import Actor, Plan, plans, run
 
 from parallelize.runs.environment import stored_once, sweep
+from parallelize.together import Together
 from parallelize_core import contents
 from parallelize_core.contents import Contents
 from parallelize_core.errors import ServiceError
@@ -53,7 +54,9 @@ def listed(archive: Path) -> tuple[FileList, Listed]:
 def send(store: Any, archive: Path) -> None:
     """What `prep` does: the files, then run.json, which names them."""
     files, _ = listed(archive)
-    stored_once.send_environment(store, archive, stored_once.environment_of(NEW, files, ""), None)
+    stored_once.send_environment(
+        Together(store), archive, stored_once.environment_of(NEW, files, ""), None
+    )()
     store.put(NEW.run_json, b"names them")
 
 

@@ -6,6 +6,7 @@ from tests.mutations.mutation import AGENT, CORE, Mutation
 
 TOOLS = "tools/parallelize/"
 OWNERS = "functional/client/test_ownership.py::"
+TRIPS = "functional/client/test_round_trips.py::"
 DOWNLOAD = "unit/client/test_download.py::"
 WRITTEN = "unit/client/test_written.py::"
 RULES = "unit/client/test_input_rules.py::"
@@ -34,6 +35,22 @@ RUNS = (
         (f"{OWNERS}test_no_command_changes_the_run_of_another_project",),
     ),
     Mutation(
+        "run-taken-meanwhile",
+        "a run is looked at again after the questions, before anything of it is written",
+        f"{TOOLS}operations/prep.py",
+        "adopt(context, there if is_new and there.origin is None else None)",
+        "adopt(context, there)",
+        (f"{TRIPS}test_a_run_that_another_project_takes_meanwhile_is_left_to_it",),
+    ),
+    Mutation(
+        "record-taken-meanwhile",
+        "the record of a run that another project has taken is not replaced",
+        f"{TOOLS}runs/record/run_record.py",
+        "        check_origin(context, found)\n        wanted",
+        "        wanted",
+        (f"{OWNERS}test_the_record_of_another_projects_run_is_replaced_by_none_whenever_it_came",),
+    ),
+    Mutation(
         "copy-of-a-project",
         "a copy of a folder is another project",
         f"{TOOLS}project.py",
@@ -55,8 +72,8 @@ RUNS = (
         "run-in-another-place",
         "a run of that name in another place keeps its queues",
         f"{TOOLS}runs/record/ownership.py",
-        "    if place := place_elsewhere(context):\n",
-        '    if place := "":\n',
+        "    if elsewhere:\n        raise others_queue",
+        "    if False:\n        raise others_queue",
         (f"{PLACES}test_a_run_of_the_same_name_elsewhere_is_refused_and_the_queue_stays_as_it_is",),
     ),
 )

@@ -129,17 +129,30 @@ class WireStore:
 
         async def read(clients: AsyncClients) -> Sequence[bytes | ParallelizeError | None]:
             store = clients.store(self.bucket)
-            return await asyncio.gather(*(_try(store, key, seconds) for key in some))
+            return await asyncio.gather(*(try_async(store, key, seconds) for key in some))
 
         rest = iter(keys)
         while some := tuple(itertools.islice(rest, AT_ONCE)):
             yield from zip(some, self._wire.run(read), strict=True)
 
+    def make(self, calls: Sequence[Callable[[AsyncClients], Coroutine[Any, Any, None]]]) -> None:
+        """Make calls, of this bucket or others, all at the same time."""
+
+        async def work(clients: AsyncClients) -> None:
+            await asyncio.gather(*(call(clients) for call in calls))
+
+        self._wire.run(work)
+
     async def _get_all(self, clients: AsyncClients, keys: Sequence[str]) -> Sequence[bytes | None]:
         store = clients.store(self.bucket)
-        return await asyncio.gather(*(_get(store, key) for key in keys))
+        return await asyncio.gather(*(get_async(store, key) for key in keys))
 
     # Single calls.
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a single call is quicker over the event loop; see `Wire`."""
+        return self._wire.is_quick
 
     def get(self, key: str) -> bytes:
         """Return a small object's content."""
@@ -208,12 +221,7 @@ def get_each(
     if isinstance(store, WireStore):
         return store.get_each(keys, at_once)
 
-    def get(key: str) -> tuple[str, bytes | None]:
-        with suppress(MissingError):
-            return key, store.get(key)
-        return key, None
-
-    return in_parallel(get, keys)
+    return in_parallel(lambda key: (key, get_if_there(store, key)), keys)
 
 
 def head_each(store: Store, keys: Iterable[str]) -> Iterator[ObjectInfo | None]:
@@ -232,15 +240,15 @@ def try_each(
     if isinstance(store, WireStore):
         return store.try_each(keys, seconds)
 
-    def get(key: str) -> tuple[str, bytes | ParallelizeError | None]:
-        try:
-            return key, store.get(key)
-        except MissingError:
-            return key, None
-        except BOUNDARY_ERRORS as error:
-            return key, error
+    return in_parallel(lambda key: (key, try_alone(store, key)), keys)
 
-    return in_parallel(get, keys)
+
+def try_alone(store: Store, key: str) -> bytes | ParallelizeError | None:
+    """Read a small object as `try_each` does, for as long as it takes."""
+    try:
+        return get_if_there(store, key)
+    except BOUNDARY_ERRORS as error:
+        return error
 
 
 def list_each(store: Store, prefix: str, splits: Iterable[str] = ()) -> Iterator[ObjectInfo]:
@@ -265,16 +273,25 @@ async def _listed(store: AsyncStore, prefix: str, *, folder_only: bool = False) 
     return [info async for info in store.list(prefix, folder_only=folder_only)]
 
 
-async def _get(store: AsyncStore, key: str) -> bytes | None:
+async def get_async(store: AsyncStore, key: str) -> bytes | None:
+    """Read a small object; None if it is not there."""
     with suppress(MissingError):
         return await store.get(key)
     return None
 
 
-async def _try(store: AsyncStore, key: str, seconds: float) -> bytes | ParallelizeError | None:
+def get_if_there(store: Store, key: str) -> bytes | None:
+    """Read a small object; None if it is not there."""
+    with suppress(MissingError):
+        return store.get(key)
+    return None
+
+
+async def try_async(store: AsyncStore, key: str, seconds: float) -> bytes | ParallelizeError | None:
+    """Read a small object as `try_each` does."""
     try:
         async with asyncio.timeout(seconds):
-            return await _get(store, key)
+            return await get_async(store, key)
     except TimeoutError:
         return UnavailableError(
             f"s3://{store.bucket}/{key} cannot be read", f"no answer within {seconds:g} s"

@@ -38,9 +38,10 @@ from parallelize.fleet.tags import run_tags
 from parallelize.lanes import lanes_of, of_lane
 from parallelize.options import Common
 from parallelize.project import Project
-from parallelize.queues import PLACE, Queues, find_queues, place_tag
+from parallelize.queues import PLACE, Queues, find_queues, make_queues, place_tag
 from parallelize.region import check_name, custom_endpoint, endpoint_banner, is_known
 from parallelize.settings import Resolved, Settings
+from parallelize.together import Together
 from parallelize.wire import S3_CALLS, SQS_CALLS, Wire
 from parallelize_core.bucket_terms import Terms
 from parallelize_core.clients import Clients, client_config, make_session
@@ -277,6 +278,11 @@ class Context:
     def queues(self) -> Queues:
         """The run's queues; MissingError before `enqueue` has made them."""
         return find_queues(self.clients.sqs, self.names, self.lanes)
+
+    def make_queues(self) -> Queues:
+        """Create the run's queues, or bring existing ones up to date; see `make_queues`."""
+        sqs, calls = self.clients.sqs, Together(self.store)
+        return make_queues(sqs, self.names, self.queue_tags, self.lanes, calls)
 
     @property
     def tags(self) -> dict[str, str]:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from parallelize.console import escape, say
+from parallelize.together import Later, Together
 from parallelize_core.boto_queue import SQSQueue
-from parallelize_core.errors import MissingError, UsageError
+from parallelize_core.errors import AccessError, MissingError, UsageError
 from parallelize_core.lane import EXTRA, Lane
 from parallelize_core.layout import Location
 from parallelize_core.names import Names
-from parallelize_core.outlast import DELETED_QUEUE, NEW_QUEUE, outlast
+from parallelize_core.outlast import DELETED_QUEUE, NEW_QUEUE, Passing, outlast
 from parallelize_core.queue import QueueCounts
 from parallelize_core.translated import translated
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
+
+    from parallelize_core.async_clients import AsyncClients
+
+T = TypeVar("T")
 
 MAX_RETENTION_SECONDS = 14 * 24 * 60 * 60
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
@@ -122,10 +128,46 @@ def find_queues(sqs: SQSClient, names: Names, lanes: Sequence[Lane] = ()) -> Que
 
 def count_lanes(sqs: SQSClient, names: Names) -> RunCounts:
     """Count the messages of all lanes that the run has, or had; MissingError if it has no queue."""
-    main, lanes = find_queues(sqs, names).main.counts(), {}
+    main, lanes = SQSQueue(sqs, _url(sqs, names.of_lane(Lane.MAIN).queue)).counts(), {}
     for lane in EXTRA:
         with suppress(MissingError):
             lanes[lane] = SQSQueue(sqs, _url(sqs, names.of_lane(lane).queue)).counts()
+    return _run_counts(main, lanes)
+
+
+async def ask_own_lanes(clients: AsyncClients, names: Names, place: str) -> RunCounts | None:
+    """Return what `count_lanes` does, on an event loop; None if the run has no queue of its own.
+
+    One of its name whose tag has another `place` is another run's.
+    """
+    main, *others = await asyncio.gather(
+        _ask_counts(clients, names.of_lane(Lane.MAIN).queue, place),
+        *(_ask_counts(clients, names.of_lane(lane).queue) for lane in EXTRA),
+    )
+    lanes = {lane: counts for lane, counts in zip(EXTRA, others, strict=True) if counts}
+    return _run_counts(main, lanes) if main else None
+
+
+async def _ask_counts(clients: AsyncClients, name: str, place: str = "") -> QueueCounts | None:
+    try:
+        url = await _ask_url(clients, name)
+        counts = clients.queue(url).counts()
+        if not place:
+            return await counts
+        found, there = await asyncio.gather(counts, _ask_tag(clients, url))
+    except MissingError:
+        return None
+    return found if there in {None, place} else None
+
+
+async def _ask_tag(clients: AsyncClients, url: str) -> str | None:
+    # Who may count messages need not be allowed to read tags.
+    with suppress(AccessError):
+        return await _ask_place(clients, url)
+    return None
+
+
+def _run_counts(main: QueueCounts, lanes: Mapping[Lane, QueueCounts]) -> RunCounts:
     return RunCounts(**vars(added([main, *lanes.values()])), lanes=lanes)
 
 
@@ -153,36 +195,70 @@ def find_place(sqs: SQSClient, names: Names) -> str | None:
         return None
 
 
+async def ask_place(clients: AsyncClients, names: Names) -> str | None:
+    """Return what `find_place` does, on an event loop."""
+    try:
+        url = await _ask_url(clients, names.of_lane(Lane.MAIN).queue)
+        return await _ask_place(clients, url)
+    except MissingError:
+        return None
+
+
+async def _ask_place(clients: AsyncClients, url: str) -> str | None:
+    answer = await clients.ask_sqs("ListQueueTags", {"QueueUrl": url})
+    with translated("SQS"):
+        place: str | None = answer.get("Tags", {}).get(PLACE)
+        return place
+
+
+async def _ask_url(clients: AsyncClients, name: str) -> str:
+    answer = await clients.ask_sqs("GetQueueUrl", {"QueueName": name})
+    with translated("SQS"):
+        return str(answer["QueueUrl"])
+
+
 @translated("SQS")
 def _place(sqs: SQSClient, url: str) -> str | None:
     return sqs.list_queue_tags(QueueUrl=url).get("Tags", {}).get(PLACE)
 
 
 def make_queues(
-    sqs: SQSClient, names: Names, tags: Mapping[str, str], lanes: Sequence[Lane] = ()
+    sqs: SQSClient,
+    names: Names,
+    tags: Mapping[str, str],
+    lanes: Sequence[Lane] = (),
+    calls: Together | None = None,
 ) -> Queues:
     """Create the queues, or bring existing ones up to date; the dead-letter queue first.
 
     When it returns, SQS knows all of them: a new queue cannot be used in its first second. Raises
-    OthersQueueError if they are another run's, by the tag of its place.
+    OthersQueueError if they are another run's, by the tag of its place. With `calls`, calls that do
+    not depend on each other are made at the same time.
     """
     _check_lengths(names, lanes)
     there = find_place(sqs, names)
     if there and PLACE in tags and there != tags[PLACE]:
         raise others_queue(names.run, there)
-    dead = _make(sqs, names.dead_letter_queue, tags, {
-        "MessageRetentionPeriod": str(MAX_RETENTION_SECONDS),
-    })  # fmt: skip
-    redrive = {"deadLetterTargetArn": _arn(sqs, dead), "maxReceiveCount": _max_receives()}
+    asking = _Asking(sqs, calls)
+    dead = asking.create(names.dead_letter_queue, tags)()
+    waiting = [
+        asking.set_attributes(dead, {"MessageRetentionPeriod": str(MAX_RETENTION_SECONDS)}),
+        asking.tag(dead, tags),
+    ]
+    arn = asking.arn(dead)
+    made = {lane: asking.create(names.of_lane(lane).queue, tags) for lane in (Lane.MAIN, *lanes)}
+    urls = {lane: url() for lane, url in made.items()}
+    redrive = {"deadLetterTargetArn": arn(), "maxReceiveCount": _max_receives()}
     attributes = {
         "MessageRetentionPeriod": str(RETENTION_SECONDS),
         "RedrivePolicy": json.dumps(redrive),
     }
-    made = {
-        lane: SQSQueue(sqs, _make(sqs, names.of_lane(lane).queue, tags, attributes))
-        for lane in (Lane.MAIN, *lanes)
-    }
-    return Queues(made.pop(Lane.MAIN), SQSQueue(sqs, dead), made)
+    for url in urls.values():
+        waiting += [asking.set_attributes(url, attributes), asking.tag(url, tags)]
+    for wait in waiting:
+        wait()
+    of_lanes = {lane: SQSQueue(sqs, url) for lane, url in urls.items()}
+    return Queues(of_lanes.pop(Lane.MAIN), SQSQueue(sqs, dead), of_lanes)
 
 
 def _max_receives() -> int:
@@ -206,32 +282,62 @@ def _check_lengths(names: Names, lanes: Sequence[Lane]) -> None:
         )
 
 
-def _make(sqs: SQSClient, name: str, tags: Mapping[str, str], attributes: dict[str, str]) -> str:
-    url = outlast(DELETED_QUEUE, lambda: _create(sqs, name, tags), say)
-    outlast(NEW_QUEUE, lambda: _set_up(sqs, url, tags, attributes), say)
-    return url
+@dataclass(frozen=True)
+class _Asking:
+    """Makes calls that set queues up, together with others if it can; each answer waits for SQS."""
 
+    sqs: SQSClient
+    calls: Together | None
 
-@translated("SQS")
-def _create(sqs: SQSClient, name: str, tags: Mapping[str, str]) -> str:
-    # CreateQueue fails if a queue of this name has other attributes, so they are set afterwards.
-    # The tags are in the call, because an organization may require them.
-    return sqs.create_queue(QueueName=name, tags=dict(tags))["QueueUrl"]
+    def create(self, name: str, tags: Mapping[str, str]) -> Later[str]:
+        # CreateQueue fails if a queue of this name has other attributes, so they are set
+        # afterwards. The tags are in the call, because an organization may require them.
+        named: dict[str, Any] = {"QueueName": name, "tags": dict(tags)}
+        return self._ask(
+            DELETED_QUEUE, lambda answer: str(answer["QueueUrl"]), "create_queue", named
+        )
 
+    def set_attributes(self, url: str, attributes: Mapping[str, str]) -> Later[None]:
+        changed = {**attributes, "SqsManagedSseEnabled": "true"}
+        named = {"QueueUrl": url, "Attributes": changed}
+        return self._ask(NEW_QUEUE, lambda _: None, "set_queue_attributes", named)
 
-@translated("SQS")
-def _set_up(
-    sqs: SQSClient, url: str, tags: Mapping[str, str], attributes: Mapping[str, str]
-) -> None:
-    changed: Any = {**attributes, "SqsManagedSseEnabled": "true"}
-    sqs.set_queue_attributes(QueueUrl=url, Attributes=changed)
-    sqs.tag_queue(QueueUrl=url, Tags=dict(tags))
+    def tag(self, url: str, tags: Mapping[str, str]) -> Later[None]:
+        named = {"QueueUrl": url, "Tags": dict(tags)}
+        return self._ask(NEW_QUEUE, lambda _: None, "tag_queue", named)
 
+    def arn(self, url: str) -> Later[str]:
+        def read(answer: Any) -> str:
+            return str(answer["Attributes"]["QueueArn"])
 
-@translated("SQS")
-def _arn(sqs: SQSClient, url: str) -> str:
-    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    return answer["Attributes"]["QueueArn"]
+        named = {"QueueUrl": url, "AttributeNames": ["QueueArn"]}
+        return self._ask(NEW_QUEUE, read, "get_queue_attributes", named)
+
+    def _ask(
+        self, passing: Passing, read: Callable[[Any], T], method: str, named: dict[str, Any]
+    ) -> Later[T]:
+        """Make a call of boto3's `method`, again and again while it gives the passing answer."""
+        begun = [self._begin(method, named)]
+
+        def call() -> Any:
+            return (begun.pop() if begun else self._begin(method, named))()
+
+        def answer() -> T:
+            found = outlast(passing, call, say)
+            with translated("SQS"):
+                return read(found)
+
+        return answer
+
+    def _begin(self, method: str, named: dict[str, Any]) -> Later[Any]:
+        def alone() -> Any:
+            with translated("SQS"):
+                return getattr(self.sqs, method)(**named)
+
+        if self.calls is None:
+            return alone
+        action = method.title().replace("_", "")
+        return self.calls.add(lambda clients: clients.ask_sqs(action, named), alone)
 
 
 def delete_queues(sqs: SQSClient, names: Names) -> list[str]:

@@ -32,6 +32,10 @@ class ListingPage:
     folders: Sequence[str] = ()
     """Their keys, with the delimiter at the end."""
 
+    def names(self, prefix: str) -> list[str]:
+        """Return what follows `prefix` in the folders' keys, without the delimiter."""
+        return [key.removeprefix(prefix).removesuffix("/") for key in self.folders]
+
 
 def query(prefix: str, after: str = "", token: str = "", delimiter: str = "") -> str:
     """Return the query for a page: after a key, or where an earlier page ended."""

@@ -80,12 +80,12 @@ class Memory:
         self._checks = checks
         self._chunks: list[bytes] = []
         self._size = 0
-        self._reply = Reply(0)
+        self.reply = Reply(0)
 
     async def begin(self, reply: Reply) -> bool:
         """Start empty."""
         self._chunks.clear()
-        self._size, self._reply = 0, reply
+        self._size, self.reply = 0, reply
         return self._fits(int(reply.headers.get("content-length") or 0))
 
     async def write(self, data: bytes) -> bool:
@@ -103,7 +103,7 @@ class Memory:
     async def finish(self) -> None:
         """Join the pieces."""
         content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        checksum = Checksum(self._reply, wanted=self._checks)
+        checksum = Checksum(self.reply, wanted=self._checks)
         checksum.update(content)
         checksum.check()
         self.content = content

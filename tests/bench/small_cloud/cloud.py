@@ -1,6 +1,6 @@
 """S3 and SQS behind one port, with what an observer needs beside them, below `/_/`.
 
-    GET  /_/stats     calls by operation (count, first and last time), queues, CPU
+    GET  /_/stats     calls by operation (count, first and last time), waits, queues, CPU
     POST /_/forget    set all of that back to nothing
     POST /_/delay     {"seconds": 0.03}: how long each request takes from now on
     POST /_/fill      see `Fill`
@@ -60,6 +60,10 @@ class SmallCloud:
     s3: s3.S3 = field(default_factory=s3.S3)
     sqs: sqs.SQS = field(default_factory=sqs.SQS)
     calls: dict[str, Calls] = field(default_factory=dict)
+    waits: int = 0
+    """The most requests of which each came after the answer of the one before, since there is a
+    delay: so often somebody has waited for it."""
+    _answered_at: float = 0.0
 
     def handle(self, request: Request) -> Answer:
         """Answer one request."""
@@ -83,6 +87,9 @@ class SmallCloud:
             calls = self.calls[operation] = Calls(first_at=now)
         calls.count += 1
         calls.last_at = now
+        if now >= self._answered_at:
+            self.waits += 1
+            self._answered_at = now + self.delay_seconds
 
     def _slowed(self, request: Request, answer: Answer) -> Answer:
         if not isinstance(answer, Response):
@@ -116,6 +123,7 @@ class SmallCloud:
 
     def _stats(self) -> Mapping[str, Any]:
         return {
+            "waits": self.waits,
             "calls": {name: asdict(calls) for name, calls in self.calls.items()},
             "queues": {
                 name: {**asdict(queue.observed), **asdict(queue.counts())}
@@ -126,6 +134,7 @@ class SmallCloud:
 
     def _forget(self) -> None:
         self.calls.clear()
+        self.waits = 0
         for queue in self.sqs.queues.values():
             queue.observed = Observed()
 

@@ -15,7 +15,7 @@ from parallelize.runs.state.view import page
 def status_page(bench: Bench) -> str:
     """Return what `parallelize status` prints now, in one line."""
     counts = RunCounts(**vars(bench.queue.counts()))
-    snapshot = Reader(bench.store, bench.layout, lambda: counts).snapshot()
+    snapshot = Reader(bench.store, bench.layout, lambda _: lambda: counts).snapshot()
     return " ".join(" ".join(page(status_of(snapshot))).split())
 
 

@@ -17,12 +17,14 @@ from tests.bench.small_cloud.process import REGION, small_cloud
 from tests.functional.local.helpers import until
 
 from parallelize.bulk import WireStore, get_each, head_each, list_all, list_each, try_each
+from parallelize.together import Together
 from parallelize.wire import Wire
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.clients import Clients, make_session
 from parallelize_core.errors import MissingError, ThrottledError, UnavailableError, UsageError
 from parallelize_core.s3 import AsyncS3Store
-from parallelize_core.store import IF_ABSENT, ObjectInfo
+from parallelize_core.store import IF_ABSENT, Condition, ObjectInfo
+from parallelize_core.testing import InMemoryStore
 from parallelize_core.transport.plain import Plain
 
 COUNT = 2500
@@ -233,3 +235,70 @@ def test_the_connections_of_a_wire_that_nobody_uses_any_more_are_closed(store: W
 
     until(collected)  # a thread may just be putting its last work aside
     assert len([*Path("/proc/self/fd").iterdir()]) <= opened - 3 * of_a_loop
+
+
+@pytest.mark.parametrize("single", [True], indirect=True, ids=["over the loop"])
+def test_calls_that_do_not_depend_on_each_other_are_made_when_the_first_is_needed(
+    single: WireStore,
+) -> None:
+    single.put("one", b"1")
+    calls = Together(single)
+    one, none, keys = calls.get_version("one"), calls.get("none"), calls.list("in/0000")
+    written, folders = calls.put("two", b"2", IF_ABSENT), calls.folders("")
+    assert single.head("two") is None, "nothing is asked before"
+    found = one()
+    assert found is not None
+    single.put("one", b"changed")
+    assert (found[0], none()) == (b"1", None)
+    assert one() == found, "what was read stays what it was then"
+    assert single.put("one", b"over the version that was read", Condition(etag=found[1])) is None
+    assert [item.key for item in keys()] == [f"in/{number:05}" for number in range(10)]
+    assert (written(), [*folders()]) == (single.head("two").etag, ["in", "other"])  # type: ignore[union-attr]
+
+
+def test_a_long_listing_that_was_begun_is_read_to_its_end(single: WireStore) -> None:
+    listed = Together(single).list("in/")
+    assert len({item.key for item in listed([f"in/{COUNT // 2:05}"])}) == COUNT
+
+
+def test_an_error_is_raised_where_its_answer_is_needed_and_does_not_touch_others(
+    wire: Wire, single: WireStore
+) -> None:
+    by_boto3 = Clients.make(make_session(REGION)).store("nothing")
+    missing = WireStore("nothing", lambda: by_boto3, wire)
+    calls, others = Together(missing), Together(single)
+    refused, one = calls.get("x"), others.get("in/00001")
+    assert one() == b"1"
+    for _ in range(2):
+        with pytest.raises(UsageError, match="does not exist"):
+            refused()
+
+
+@pytest.mark.parametrize("single", [True], indirect=True, ids=["over the loop"])
+def test_a_call_that_is_throttled_among_others_is_repeated_alone(
+    single: WireStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parallelize_core.outlast.pauses", lambda: [0.0] * 8)
+    refusals = [ThrottledError("too often")] * 3
+    get = AsyncS3Store.get
+
+    async def get_late(store: AsyncS3Store, key: str) -> bytes:
+        if refusals:
+            raise refusals.pop()
+        return await get(store, key)
+
+    monkeypatch.setattr(AsyncS3Store, "get", get_late)
+    calls = Together(single)
+    answers = calls.get("in/00001"), calls.get("in/00002")
+    assert [answer() for answer in answers] == [b"1", b"2"]
+
+
+def test_without_a_loop_each_call_is_made_once_where_its_answer_is_needed() -> None:
+    store = InMemoryStore()
+    calls = Together(store)
+    body, keys = calls.get_version("one"), calls.list("o")
+    etag = store.put("one", b"1")
+    assert body() == (b"1", etag)
+    store.put("one", b"2")
+    assert body() == (b"1", etag)
+    assert [item.key for item in keys()] == ["one"]

@@ -14,7 +14,8 @@ from parallelize.operations.prep import prepare
 from parallelize.options import Common
 from parallelize.project import PROJECT_FILE
 from parallelize.queues import PLACE, place_tag
-from parallelize.runs.record.ownership import load_run
+from parallelize.runs.record.ownership import OthersRunError, load_run
+from parallelize.runs.record.run_record import drafted, publish
 from parallelize.runs.state.catalog import Catalog, listing
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names
@@ -79,6 +80,15 @@ def test_no_command_changes_the_run_of_another_project(
     assert "--join" in told
     assert objects(ours) == before
     assert ours.context.queues.main.counts() == waiting
+
+
+def test_the_record_of_another_projects_run_is_replaced_by_none_whenever_it_came(
+    ours: Project,
+) -> None:
+    before = objects(ours)
+    with drafted(ours.context) as draft, pytest.raises(OthersRunError):
+        publish(ours.store, ours.context, draft)
+    assert objects(ours) == before
 
 
 def test_machines_can_be_ended_although_the_bucket_is_gone(ours: Project) -> None:

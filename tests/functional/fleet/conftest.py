@@ -37,6 +37,7 @@ from parallelize_core.names import FIRST, Names
 from parallelize_core.result import Result
 from parallelize_core.run import Run
 from parallelize_core.store import ObjectInfo, Store
+from parallelize_core.transport.listing import ListingPage
 
 Made = TypeVar("Made")
 
@@ -142,6 +143,15 @@ class BotoStore(ThreadedStore):
     ) -> AsyncIterator[list[ObjectInfo]]:
         found = [info async for info in self.list(prefix)]
         yield [info for info in found if info.key > after and (not upto or info.key <= upto)]
+
+    async def get_version(self, key: str) -> tuple[bytes, str]:
+        there, body = await self.head(key), await self.get(key)
+        return body, there.etag if there else ""
+
+    async def first_page(self, prefix: str, delimiter: str = "") -> ListingPage:
+        found = [info async for info in self.list(prefix, folder_only=bool(delimiter))]
+        names = self.store.folders(prefix) if delimiter else ()
+        return ListingPage(found, "", [f"{prefix}{name}/" for name in names])
 
 
 class BotoWire:

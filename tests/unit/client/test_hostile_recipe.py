@@ -8,6 +8,7 @@ import pytest
 
 from parallelize.runs.environment.recipe import Recipe, publish_recipe, read_recipe
 from parallelize.runs.record.differences import between_recipes
+from parallelize.together import Together
 from parallelize_core.errors import DecodeError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.testing import InMemoryStore
@@ -36,7 +37,7 @@ def test_what_no_file_can_have_is_no_recipe(file: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"null", b"\xff", b'{"v":1,"settings":{}}', b'{"v":2}'])
 def test_what_is_not_the_recipe_of_that_name_is_none(body: bytes) -> None:
     store = InMemoryStore()
-    publish_recipe(store, LAYOUT, NOW)
+    publish_recipe(Together(store), LAYOUT, NOW)()
     assert read_recipe(store, LAYOUT, NOW.digest) == NOW
     store.put(LAYOUT.recipe(NOW.digest), body)
     assert read_recipe(store, LAYOUT, NOW.digest) is None

@@ -2,7 +2,7 @@ import pytest
 
 from parallelize_core.errors import MissingError, ServiceError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.pause import pause, resume
+from parallelize_core.pause import Seen, pause, resume
 from parallelize_core.run import Run
 from parallelize_core.store import ALWAYS
 from parallelize_core.testing import InMemoryStore
@@ -48,6 +48,16 @@ def test_resuming_what_runs_changes_nothing(store):
     before = store.head(LAYOUT.run_json)
     assert not resume(store, LAYOUT)
     assert store.head(LAYOUT.run_json) == before
+
+
+def test_what_was_read_a_moment_ago_is_not_written_over_what_is_there_now(store):
+    pause(store, LAYOUT, "stop")
+    seen = Seen((store.get(LAYOUT.run_json), store.head(LAYOUT.run_json).etag), 1, 0)
+    newer = Run.decode(seen.record[0]).model_copy(update={"renewed": True})
+    store.put(LAYOUT.run_json, newer.encode())
+    assert resume(store, LAYOUT, seen)
+    there = Run.decode(store.get(LAYOUT.run_json))
+    assert (there.renewed, there.paused, there.forgiven) == (True, "", 1)
 
 
 def test_a_run_that_does_not_exist_cannot_be_paused():

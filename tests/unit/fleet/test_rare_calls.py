@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
@@ -48,6 +49,7 @@ from parallelize.operations import machine_types, quota_request, usage_check
 from parallelize.stack.deploy import Stack
 from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError
 from parallelize_core.names import Names
+from parallelize_core.testing import AsyncInMemoryQueue, InMemoryQueue
 
 RUN = Names("run")
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -183,6 +185,11 @@ CALLS: dict[Callable[..., Any], Callable[[Any], object]] = {
     Stack.reason: lambda aws: Stack(aws, "stack").reason(),
 }
 
+ON_A_LOOP: dict[Callable[..., Any], Callable[[Any], Coroutine[Any, Any, object]]] = {
+    queues.ask_place: lambda clients: queues.ask_place(clients, RUN),
+    queues.ask_own_lanes: lambda clients: queues.ask_own_lanes(clients, RUN, "place"),
+}
+
 ANSWER_WITHOUT = {
     call_limits.find_call_limits,
     early_end.watch,
@@ -252,6 +259,28 @@ def test_an_answer_without_sense_ends_in_no_error_but_ours(
         assert not isinstance(error, AccessError)  # noqa: PT017 - it may also be not an error
 
 
+class LoopClients:
+    """Clients of an event loop that give one answer to all rare calls of SQS."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.answer = answer
+
+    async def ask_sqs(self, *_: object) -> dict[str, Any]:
+        return self.answer
+
+    def queue(self, _: str) -> AsyncInMemoryQueue:
+        return AsyncInMemoryQueue(InMemoryQueue())
+
+
+@pytest.mark.parametrize("answer", [{}, {"QueueUrl": "u", "Tags": None}, {"Tags": {}}], ids=str)
+@pytest.mark.parametrize("call", ON_A_LOOP, ids=by_name)
+def test_such_an_answer_on_an_event_loop_is_an_error_of_ours_too(
+    call: Callable[..., Any], answer: dict[str, Any]
+) -> None:
+    with pytest.raises(UnavailableError, match="SQS"):
+        asyncio.run(ON_A_LOOP[call](LoopClients(answer)))
+
+
 def test_machines_of_a_service_that_is_not_ec2_are_not_none_but_unknown() -> None:
     with pytest.raises(UnavailableError, match="EC2's answer cannot be understood"):
         instances.find(NonsenseClient({}), RUN)  # type: ignore[arg-type]
@@ -259,7 +288,7 @@ def test_machines_of_a_service_that_is_not_ec2_are_not_none_but_unknown() -> Non
 
 def test_no_call_of_the_fleet_is_missing_here() -> None:
     taking = {function for module in _modules() for function in _taking_clients(module)}
-    assert taking - CALLS.keys() == set()
+    assert taking - CALLS.keys() - ON_A_LOOP.keys() == set()
 
 
 def _modules() -> Iterator[ModuleType]:

@@ -64,7 +64,7 @@ class Scene:
         self.store.put(LAYOUT.heartbeat(worker), made.encode())
 
     def reader(self) -> Reader:
-        return Reader(self.store, LAYOUT, lambda: self.queue, clock=lambda: NOW)
+        return Reader(self.store, LAYOUT, lambda _: lambda: self.queue, clock=lambda: NOW)
 
     def snapshot(self) -> Snapshot:
         return self.reader().snapshot()

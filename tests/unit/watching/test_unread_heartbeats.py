@@ -40,9 +40,7 @@ def scene() -> Scene:
 
 
 def view_reader(scene: Scene) -> Reader:
-    return Reader(
-        scene.store, LAYOUT, lambda: None, clock=lambda: NOW, patience_seconds=VIEW_SECONDS
-    )
+    return Reader(scene.store, LAYOUT, clock=lambda: NOW, patience_seconds=VIEW_SECONDS)
 
 
 def look(scene: Scene) -> RunStatus:

@@ -32,11 +32,9 @@ def status(
     """
     from parallelize.context import open_context
     from parallelize.operations.status import make_look, make_rest
-    from parallelize.runs.record.ownership import tell_whose
     from parallelize.runs.state.view import as_json, page
 
     context = open_context(common)
-    tell_whose(context)
     look = make_look(context)
     limit = context.settings.workers.max_cost
     if watch_:

@@ -60,7 +60,7 @@ class LiveRun:
         self._reader = Reader(
             place.store,
             place.layout(run),
-            lambda: place.count(run),
+            lambda _: lambda: place.count(run),
             patience_seconds=VIEW_SECONDS,
         )
         self._history = HistoryReader(place.store, place.layout(run))
@@ -89,7 +89,7 @@ class LiveRun:
 def read_files(place: Place, run: str) -> Report:
     """Read every file of a run as it is now; raise UsageError if there is no such run."""
     store, layout = place.store, place.layout(run)
-    snapshot = Reader(store, layout, lambda: place.count(run)).snapshot()
+    snapshot = Reader(store, layout, lambda _: lambda: place.count(run)).snapshot()
     sizes = read_sizes(store, layout, snapshot.run)
     results = told_of_each(read_finished(store, snapshot, sizes))
     return _report(place, snapshot, sizes, results, read_attempts(store, layout))

@@ -19,7 +19,6 @@ from parallelize.operations.launch import (
     scored,
     start,
 )
-from parallelize.queues import make_queues
 from parallelize.runs.record.ownership import load_run
 from parallelize.runs.state.status import LaneStatus, RunState, RunStatus
 from parallelize.units import plural
@@ -154,7 +153,7 @@ def launch_ahead(context: Context, jobs: int) -> None:
 
     Only in the local cloud, where a machine that waits costs nothing.
     """
-    queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
+    queues = context.make_queues()
     asked = make_request(context, queues, min(context.settings.workers.count, jobs), watched=True)
     agent = asked.agent.model_copy(update={"run_within_seconds": AHEAD_SECONDS})
     request = replace(asked, agent=agent)

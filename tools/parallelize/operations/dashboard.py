@@ -21,6 +21,7 @@ from parallelize.operations.status import count_queue
 from parallelize.options import Common
 from parallelize.runs.record.ownership import find_run
 from parallelize.runs.state.stall_diagnosis import told_by_ec2
+from parallelize.together import Together
 from parallelize_core.errors import ParallelizeError, UsageError
 
 DOOR = """<!doctype html>
@@ -47,7 +48,7 @@ def place_of(context: Context, common: Common) -> Place:
     return Place(
         store=context.store,
         base=context.base,
-        count=lambda run: count_queue(context, run),
+        count=lambda run: count_queue(context, run, Together(context.store))(),
         hint=hint,
         tell=tell,
         explain=lambda status: told_by_ec2(compute, replace(context.names, run=status.run), status),

@@ -12,13 +12,12 @@ import tempfile
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from textwrap import indent
 
-from parallelize.bulk import list_each
 from parallelize.console import escape, few, quoted, shown, some
 from parallelize.context import Context
 from parallelize.runs.files.download_record import DownloadRecord
@@ -33,9 +32,9 @@ from parallelize.runs.files.fetching import (
     unwritable,
 )
 from parallelize.runs.files.known_contents import known_contents
-from parallelize.runs.jobs.plan import KnownEntries, KnownJobs
+from parallelize.runs.jobs.plan import KnownEntries, KnownJobs, list_parts
 from parallelize.runs.record.outdated import is_outdated, told_outdated
-from parallelize.runs.record.ownership import check_meant, load_run
+from parallelize.runs.record.ownership import check_meant, loaded, look_up
 from parallelize.runs.results.merge import Listing, current_results, merge_entry
 from parallelize.runs.results.results import SPLIT_EVERY, read_versions, still_stored
 from parallelize.runs.results.silent import (
@@ -47,6 +46,7 @@ from parallelize.runs.results.silent import (
 )
 from parallelize.runs.results.silent import READ as SILENT_READ
 from parallelize.spool import Row, Spooled
+from parallelize.together import Listed, Together
 from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import NothingToDoError, ParallelizeError
@@ -90,6 +90,8 @@ class Plan:
     """The inputs whose jobs succeeded without any output, if that is doubtful."""
     outdated: int = 0
     """How many of the succeeded jobs are outdated."""
+    place: Location = field(kw_only=True)
+    """Where the outputs are."""
 
     @property
     def missing(self) -> int:
@@ -167,7 +169,7 @@ def fetch(context: Context, folder: Path, on_result: OnResult = ignore) -> Fetch
             f"{plan.failed:,} failed, {plan.missing:,} without a result",
             "parallelize status",
         )
-    output = load_run(context.store, context).output
+    output = plan.place
     check_folder(folder)
     record = DownloadRecord(folder, context.run)
     mode = 0o666 & ~_umask()
@@ -208,11 +210,14 @@ def _explained(
 def make_plan(context: Context, folder: Path, on_result: OnResult = ignore) -> Plan:
     """Read the manifest and the results, and choose what can be fetched into `folder`."""
     store, layout = context.store, context.layout
-    run = load_run(store, context)
-    check_meant(context)
-    jobs = KnownEntries(KnownJobs(store, layout), *merge_entry(store, layout, run))
+    calls = Together(store)
+    record, parts = look_up(calls, store, layout), list_parts(calls, layout)
+    results = calls.list(layout.results.prefix)
+    run = loaded(store, record())
+    check_meant(context, record())
+    jobs = KnownEntries(KnownJobs(store, layout, parts()), *merge_entry(store, layout, run))
     seen = _Seen(run, jobs)
-    for etag, result in finished_results(store, layout, seen.jobs):
+    for etag, result in finished_results(store, layout, seen.jobs, results):
         seen.add(result)
         on_result(etag, result)
     made = seen.made
@@ -233,6 +238,7 @@ def make_plan(context: Context, folder: Path, on_result: OnResult = ignore) -> P
         total=len(seen.jobs),
         silent=seen.silent,
         outdated=seen.outdated,
+        place=run.output,
     )
 
 
@@ -293,14 +299,15 @@ class _Seen:
 
 
 def finished_results(
-    store: Store, layout: RunLayout, jobs: Iterable[str]
+    store: Store, layout: RunLayout, jobs: Iterable[str], results: Listed | None = None
 ) -> Iterator[tuple[str, Result]]:
     """Read the results of jobs, without logs, in any order; those of others may be among them.
 
-    Each comes with its ETag, as in `read_versions`.
+    Each comes with its ETag, as in `read_versions`. `results` lists them, if that was begun.
     """
     splits = map(layout.result, islice(jobs, SPLIT_EVERY, None, SPLIT_EVERY))
-    listing = Listing(layout, list_each(store, layout.results.prefix, splits))
+    results = results or Together(store).list(layout.results.prefix)
+    listing = Listing(layout, results(splits))
     return read_versions(store, layout, current_results(store, layout, listing))
 
 

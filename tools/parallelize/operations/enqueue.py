@@ -9,6 +9,7 @@ then the missing jobs are sent again.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -16,20 +17,24 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from string import Formatter
 
+from parallelize import spool
+from parallelize.bulk import get_each
 from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.progress import progress
-from parallelize.queues import make_queues
 from parallelize.runs.jobs.cursor import CursorHold
+from parallelize.runs.jobs.plan import list_parts
 from parallelize.runs.record.agent_config import drain_settings
-from parallelize.runs.record.ownership import adopt, find_run, load_run
+from parallelize.runs.record.ownership import adopt, find_run, load_run, loaded, look_up
 from parallelize.runs.results.results import failed_results
 from parallelize.runs.state.resume import resume
+from parallelize.together import Together
 from parallelize.units import plural
 from parallelize.wire import in_flight
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.config import DrainSettings
 from parallelize_core.errors import (
+    MissingError,
     NothingToDoError,
     ParallelizeError,
     UnavailableError,
@@ -37,6 +42,7 @@ from parallelize_core.errors import (
 )
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import (
+    Cursor,
     Entry,
     count_entries,
     decode_part,
@@ -44,10 +50,9 @@ from parallelize_core.manifest import (
     first_messages,
     part_messages,
     part_places,
-    read_corrections,
-    read_cursor,
     unfinished,
 )
+from parallelize_core.pause import Seen
 from parallelize_core.queue import BATCH, AsyncQueue, Counted, QueueCounts, batches
 from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore, Store
@@ -87,16 +92,22 @@ def send_jobs(
     Raises NothingToDoError if there was nothing to send, and says why.
     """
     store, layout = context.store, context.layout
-    run = load_run(store, context)
-    done = finished(store, layout)
-    waiting = waiting_jobs(run, store, layout, done)
-    adopt(context)
-    resume(context, run)
-    queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
+    calls = Together(store)
+    there, listed = look_up(calls, store, layout), list_parts(calls, layout)
+    results = calls.list(layout.results.prefix)
+    failures, silences = calls.list(layout.failures.prefix), calls.list(layout.silences.prefix)
+    run, parts = loaded(store, there()), listed()
+    done = {item.key for item in results()}
+    waiting = waiting_jobs(run, store, layout, done, parts.places)
+    # What was read a moment ago is good enough: a write over anything newer fails.
+    found = adopt(context, there())
+    marks = (sum(1 for _ in marks()) for marks in (failures, silences))
+    resume(context, run, Seen(found.read, *marks) if found.read else None)
+    queues = context.make_queues()
     url = queues.main.url
     if waiting:
         count = min(waiting.total(), limit or waiting.total())
-        corrected = read_corrections(store, layout)
+        corrected = parts.corrected
 
         def sender(clients: AsyncClients) -> Sender:
             bucket = clients.store(context.bucket)
@@ -112,15 +123,22 @@ def send_jobs(
     return Enqueued(context.run, len(again), len(again), len(done))
 
 
-def waiting_jobs(run: Run, store: Store, layout: RunLayout, done: set[str]) -> Counter[int]:
+def waiting_jobs(
+    run: Run,
+    store: Store,
+    layout: RunLayout,
+    done: set[str],
+    places: Iterable[tuple[int, str]] | None = None,
+) -> Counter[int]:
     """Count the jobs of each part that were never sent and have no result; omits parts without any.
 
-    Raises UsageError if all outputs would have the same name.
+    `places` are the numbers and keys of the parts, if they were listed. Raises UsageError if all
+    outputs would have the same name.
     """
     waiting: Counter[int] = Counter()
     names: list[str] = []
-    for number, place in part_places(store, layout):
-        body, sent = store.get(place), read_cursor(store, layout, number).sent
+    places = part_places(store, layout) if places is None else places
+    for number, place, body, sent in _with_cursors(store, layout, places):
         where = f"s3://{store.bucket}/{place}"
         if done or len(names) < 2:
             part = decode_part(body, where)
@@ -133,6 +151,21 @@ def waiting_jobs(run: Run, store: Store, layout: RunLayout, done: set[str]) -> C
             waiting[number] = count
     check_names(run, names)
     return waiting
+
+
+def _with_cursors(
+    store: Store, layout: RunLayout, places: Iterable[tuple[int, str]]
+) -> Iterator[tuple[int, str, bytes, int]]:
+    """Read some parts at a time; yield number, key and content of each, and how much was sent."""
+    for some in spool.batches(places, PARTS_AT_ONCE):
+        keys = [key for number, place in some for key in (place, layout.cursor(number))]
+        read = dict(get_each(store, keys))
+        for number, place in some:
+            body, cursor = read[place], read[layout.cursor(number)]
+            if body is None:
+                raise MissingError(f"s3://{store.bucket}/{place} is gone")
+            where = f"s3://{store.bucket}/{layout.cursor(number)}"
+            yield number, place, body, Cursor.decode(cursor, where).sent if cursor else 0
 
 
 def spread(parts: Sequence[int], stretches: int) -> Iterator[int]:
@@ -175,10 +208,16 @@ class Sender:
             return
         place = self.layout.manifest_part(number)
         where = f"s3://{self.store.bucket}/{place}"
-        part = part_messages(self.layout.run, await self.store.get(place), where, self.corrected)
-        async with await CursorHold.take(self.store, self.layout, number) as hold:
-            while hold.cursor.sent < len(part) and self._room:
-                await self._send_chunk(part, hold)
+        reading = asyncio.ensure_future(self.store.get(place))
+        try:
+            async with await CursorHold.take(self.store, self.layout, number) as hold:
+                body = await reading
+                part = part_messages(self.layout.run, body, where, self.corrected)
+                while hold.cursor.sent < len(part) and self._room:
+                    await self._send_chunk(part, hold)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
     async def _send_chunk(self, part: Sequence[KeyAndBody], hold: CursorHold) -> None:
         start = hold.cursor.sent

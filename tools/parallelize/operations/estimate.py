@@ -15,8 +15,8 @@ from parallelize.fleet.facts import Work
 from parallelize.fleet.plan import LaunchPlan, plan_launch
 from parallelize.operations.launch import find_queues, make_request, read_facts, start
 from parallelize.operations.status import make_reader
-from parallelize.queues import Queues, make_queues
-from parallelize.runs.record.ownership import adopt, check_ours, load_run
+from parallelize.queues import Queues
+from parallelize.runs.record.ownership import adopt, check_ours, loaded
 from parallelize.runs.results.results import read_results
 from parallelize.runs.state.forecast import (
     Forecast,
@@ -99,9 +99,8 @@ def _price_in(context: Context, queues: Queues) -> float | None:
 
 def choose(context: Context, count: int) -> Sample:
     """Choose random files without a result, from a run of this project."""
-    check_ours(context)
     store, layout = context.store, context.layout
-    if paused := load_run(store, context).paused:
+    if paused := loaded(store, check_ours(context)).paused:
         raise NothingToDoError(
             "the run is paused, so a worker would leave at once",
             paused, "parallelize enqueue resumes it",
@@ -117,7 +116,7 @@ def choose(context: Context, count: int) -> Sample:
 
 def _start(context: Context, sample: Sample) -> LaunchPlan:
     """Start one worker for the sample; what prevents a launch raises before the sample is sent."""
-    make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
+    context.make_queues()
     queues = find_queues(context)
     if waiting := queues.counts().total:
         raise UsageError(

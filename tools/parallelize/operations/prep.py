@@ -26,7 +26,7 @@ from parallelize.console import few, shown
 from parallelize.context import Context
 from parallelize.operations import changed, stock_bundle
 from parallelize.operations.machine_types import machine_types
-from parallelize.operations.prep_plan import Plan, make_plan, remarks
+from parallelize.operations.prep_plan import Look, Plan, first_look, make_plan, remarks
 from parallelize.operations.redo import redo
 from parallelize.operations.sending import correct_manifest, send_inputs, with_stored
 from parallelize.runs.inputs.apart import check_inputs_stay
@@ -34,13 +34,14 @@ from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Comparison, compare_results
-from parallelize.runs.record.ownership import adopt, check_ours, find_run
+from parallelize.runs.record.ownership import adopt
 from parallelize.runs.record.run_record import drafted, is_renewal, publish
 from parallelize.runs.results import superseded
 from parallelize.setting_types import EMAIL, WEBHOOK
 from parallelize.spool import Table
+from parallelize.together import Together
 from parallelize.units import plural, show_size
-from parallelize_core.errors import MissingError, ServiceError, UsageError
+from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry
@@ -50,15 +51,15 @@ if TYPE_CHECKING:
     from parallelize_core.notify import Notify
 
 
-def store_notify(context: Context) -> None:
-    """Tell the workers whom to notify, and how; if nobody, delete the earlier setting."""
+def store_notify(context: Context, stored: bytes | None) -> None:
+    """Tell the workers whom to notify, and how; if nobody, delete the setting that is `stored`."""
     store, place = context.store, context.layout.notify
     wanted = notify_of(context)
     if wanted is None:
-        if store.head(place):
+        if stored is not None:
             store.delete([place])
         return
-    if _stored(context) != wanted.encode():
+    if stored != wanted.encode():
         store.put(place, wanted.encode())
 
 
@@ -84,13 +85,6 @@ def notify_of(context: Context) -> Notify | None:
     )
     partition = context.session.get_partition_for_region(context.region)
     return Notify(topic=topic_arn(partition, context.region, context.account, context.names))
-
-
-def _stored(context: Context) -> bytes | None:
-    try:
-        return context.store.get(context.layout.notify)
-    except MissingError:
-        return None
 
 
 _PART_TRIES = 10
@@ -152,35 +146,46 @@ def prepare(
     """
     asked = asked or read_asked(context)
     with drafted(context, shape=asked.shape) as draft:
-        ensure_bucket(context, create=create_bucket)
-        check_ours(context)
+        look = ensure_bucket(context, create=create_bucket)
+        there = look.ours()
         store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
-        plan = make_plan(context, store, draft, asked)
+        plan = make_plan(context, look, there.run, draft, asked)
         check_inputs_stay(draft.run, plan.entries)
-        known = find_run(store, context.layout.run_json)
-        found = compare_results(store, context.layout, known, plan.now)
+        is_new = there.run is None
+        # Of a run that exists, they are listed now: to read the inputs may have taken an hour.
+        results = look.results() if is_new else None
+        found = compare_results(plan.known, there.run, plan.now, results)
         decision = _decide(context, plan, found, again)
         plan = plan.keeping(decision.redo) if decision.keep else plan
         for line in remarks(plan):
             context.tell(line)
-        same = reuse.find(context, draft, plan.others, plan.entries if plan.new else ())
-        adopt(context)
+        new = plan.entries if plan.new else ()
+        same = reuse.find(draft, plan.others, new, plan.known)
+        # A run that nobody had is made ours by a write that fails if anybody has it by now. One
+        # that was there is looked at again: somebody may have answered a question in the meantime.
+        there = adopt(context, there if is_new and there.origin is None else None)
         copied = changed.copy_same(context, draft.run, same)
-        plan = plan.without(_unneeded(context, plan, copied, decision.redo))
-        if known is None and plan.new and not copied:
+        plan = plan.without(_unneeded(plan, copied, decision.redo))
+        if is_new and plan.new and not copied:
             before_sending(plan)
         inputs = send_inputs(context, plan)
         stock_bundle.send(context, bundles)
         correct_manifest(store, context.layout, plan, inputs)
         entries = with_stored(plan.entries, inputs)
-        total = add_to_manifest(store, context.layout, entries, with_numbers=draft.numbered)
-        renewed = publish(store, context, draft) and known is not None
+        total = _add_new(context, plan, entries)
+        calls = Together(store)
+        notify = calls.get(context.layout.notify)
+        kept = calls.list(context.layout.superseded.prefix)
+        # What others have written to the record while inputs were sent is kept.
+        record = None if is_new else calls.get_version(context.layout.run_json)
+        there = replace(there, read=record()) if record else there
+        renewed = publish(store, context, draft, there, calls) and not is_new
         if renewed:
             context.tell(CHANGED)
-        store_notify(context)
+        store_notify(context, notify())
         waiting = () if decision.keep else found.waiting
         sent = redo(context, decision.redo, waiting, renewed=renewed)
-        superseded.sweep(context, draft.run)
+        superseded.sweep(context, draft.run, kept())
     environment = draft.run.environment
     return Prepared(
         run=context.run,
@@ -198,13 +203,11 @@ def prepare(
     )
 
 
-def _unneeded(
-    context: Context, plan: Plan, copied: Collection[str], redo: Collection[str]
-) -> set[str]:
+def _unneeded(plan: Plan, copied: Collection[str], redo: Collection[str]) -> set[str]:
     """Return the inputs that need not be sent, because the outputs made from them were copied."""
     corrected = {file.key for entry in plan.corrected for file in files_of(entry)}
     names = Table(one.name for one in plan.uploads if one.name not in corrected)
-    return reuse.unneeded(context, plan.entries, names, copied, redo)
+    return reuse.unneeded(plan.known, plan.entries, names, copied, redo)
 
 
 def _decide(
@@ -229,20 +232,21 @@ def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[st
     """Say what `prepare` would do; only reads."""
     asked = read_asked(context)
     with drafted(context, keep_lock=False, shape=asked.shape) as draft:
-        if not has_bucket(context):
+        look = first_look(context)
+        if not has_bucket(context, look):
             files = asked.found.inputs if asked.found else ()
             yield f"would need the bucket {context.bucket}, which does not exist yet"
             yield f"would upload {plural(len(files), 'file')}"
             return
-        check_ours(context)
-        plan = make_plan(context, context.store, draft, asked)
+        there = look.ours()
+        plan = make_plan(context, look, there.run, draft, asked)
         check_inputs_stay(draft.run, plan.entries)
-        renewed = is_renewal(context.store, context, draft)
-        there = find_run(context.store, context.layout.run_json)
-        found = compare_results(context.store, context.layout, there, plan.now)
+        renewed = is_renewal(context, draft, there.run)
+        found = compare_results(plan.known, there.run, plan.now, look.results())
         named = _named(context, plan, again)
-        same = reuse.find(context, draft, plan.others, plan.entries if plan.new else ())
-        plan = plan.without(_unneeded(context, plan, {one.entry.key for one in same}, ()))
+        new = plan.entries if plan.new else ()
+        same = reuse.find(draft, plan.others, new, plan.known)
+        plan = plan.without(_unneeded(plan, {one.entry.key for one in same}, ()))
     yield from _planned_uploads(context, plan)
     if renewed:
         yield "would replace the environment or the settings of the run: they have changed"
@@ -266,44 +270,60 @@ def _planned_uploads(context: Context, plan: Plan) -> Iterator[str]:
     )
 
 
+def _add_new(context: Context, plan: Plan, entries: Iterable[Entry]) -> int:
+    """Add the new jobs to the manifest; return how many it has then."""
+    if not plan.new:
+        return plan.known.total
+    return add_to_manifest(
+        context.store, context.layout, entries, plan.known, with_numbers=plan.draft.numbered
+    )
+
+
 def add_to_manifest(
-    store: Store, layout: RunLayout, entries: Iterable[Entry], *, with_numbers: bool = False
+    store: Store,
+    layout: RunLayout,
+    entries: Iterable[Entry],
+    known: KnownJobs,
+    *,
+    with_numbers: bool = False,
 ) -> int:
     """Add parts with those entries that the manifest does not have yet; return its length.
 
-    Parts are never overwritten. If another `prep` takes a number first, what it wrote is read, and
+    Parts are never overwritten, and each has the first number that is free. So if another `prep`
+    has added anything to what is `known`, the first write fails. Then what it wrote is read, and
     only what is still missing is added: `entries` are gone through once more.
     """
+    known = known.again()
     for _ in range(_PART_TRIES):
-        known = KnownJobs(store, layout)
         new = (entry for entry in entries if known.etag(entry.key) is None)
         made = numbered(new, known.total + 1) if with_numbers else new
         added = write_parts(store, layout, made, known.next_part)
         if added is not None:
             return known.total + added
+        known = KnownJobs(store, layout)
     raise ServiceError(
         f"other clients keep writing to the manifest of run {layout.run}", fix="try again later"
     )
 
 
-def has_bucket(context: Context) -> bool:
+def has_bucket(context: Context, look: Look | None = None) -> bool:
     """Whether the run's bucket exists; UsageError if it is in another region."""
-    there = bucket.region_of(context.clients.s3, context.bucket)
+    there = look.region() if look else bucket.region_of(context.clients.s3, context.bucket)
     # Other S3 services give their only region any name.
     if there and not context.elsewhere:
         region.check_bucket(context.bucket, there, context.region, context.region_source)
     return there is not None
 
 
-def ensure_bucket(context: Context, *, create: bool) -> None:
-    """Make the bucket if it is missing and `create` is set.
+def ensure_bucket(context: Context, *, create: bool) -> Look:
+    """Make the bucket if it is missing and `create` is set; return a look at what is in it.
 
     `setup` makes an account's bucket, perhaps as an administrator's task; so making one here takes
     a flag. An emulator has no `setup` and no bill.
     """
-    s3, name = context.clients.s3, context.bucket
-    if has_bucket(context):
-        return
+    s3, name, look = context.clients.s3, context.bucket, first_look(context)
+    if has_bucket(context, look):
+        return look
     if not (create or context.elsewhere):
         raise UsageError(
             f"the bucket {name} does not exist", None,
@@ -311,3 +331,4 @@ def ensure_bucket(context: Context, *, create: bool) -> None:
         )  # fmt: skip
     bucket.create(s3, name, context.region, context.settings.aws.tags)
     context.tell(f"created the bucket {name}")
+    return first_look(context)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
+from parallelize import bucket
 from parallelize.console import shown, some
 from parallelize.context import Context
 from parallelize.runs.files.twins import twin_remarks
@@ -19,11 +20,12 @@ from parallelize.runs.inputs.input_files import (
 )
 from parallelize.runs.inputs.local_inputs import Found, Refused, told_left_out
 from parallelize.runs.inputs.shared_inputs import Borrowed
-from parallelize.runs.jobs.plan import KnownEntries, KnownJobs, check_name
+from parallelize.runs.jobs.plan import KnownEntries, KnownJobs, Parts, check_name, list_parts
 from parallelize.runs.jobs.wanted import Asked, compare
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Now
-from parallelize.runs.record.ownership import find_run
+from parallelize.runs.record.ownership import Found as FoundRun
+from parallelize.runs.record.ownership import check_later
 from parallelize.runs.record.run_record import (
     Draft,
     check_same_columns,
@@ -32,11 +34,12 @@ from parallelize.runs.record.run_record import (
     with_inputs_of,
 )
 from parallelize.spool import Spooled, Table
+from parallelize.together import Later, Listed, Together
 from parallelize.units import plural
 from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry
-from parallelize_core.store import Store
+from parallelize_core.run import Run
 
 NAMED = 20
 """How many of the objects that cannot be inputs are named."""
@@ -69,6 +72,8 @@ class Plan:
     """Inputs that other runs have sent."""
     moved: tuple[Entry, ...] = ()
     """Jobs of the manifest whose inputs have not changed, but may not stay where it says."""
+    known: KnownJobs = field(kw_only=True)
+    """The jobs that the manifest has."""
 
     @cached_property
     def sent(self) -> Spooled[Outgoing]:
@@ -131,26 +136,59 @@ def remarks(plan: Plan) -> Iterator[str]:
         )
 
 
-def make_plan(context: Context, store: Store, draft: Draft, asked: Asked) -> Plan:
-    """Compare what is wanted with what is there."""
-    there = find_run(store, context.layout.run_json)
+@dataclass(frozen=True)
+class Look:
+    """What `prep` asks first, all at the same time; see `Together`."""
+
+    region: Later[str | None]
+    """The bucket's region, None if there is no bucket, as from `bucket.region_of`."""
+    ours: Later[FoundRun]
+    """The run, if it is ours: see `check_ours`."""
+    parts: Later[Parts]
+    runs: Later[Sequence[str]]
+    """The names of all runs, among others."""
+    results: Listed
+
+
+def first_look(context: Context) -> Look:
+    """Return what `prep` asks first; it is asked when the first answer is needed."""
+    calls, layout = Together(context.store), context.layout
+
+    def region_alone() -> str | None:
+        return bucket.region_of(context.clients.s3, context.bucket)
+
+    return Look(
+        calls.add(lambda clients: clients.store(context.bucket).region(), region_alone),
+        check_later(calls, context),
+        list_parts(calls, layout),
+        calls.folders(context.base.key("runs", "")),
+        calls.list(layout.results.prefix),
+    )
+
+
+def make_plan(context: Context, look: Look, there: Run | None, draft: Draft, asked: Asked) -> Plan:
+    """Compare what is wanted with what is there; `there` is the run's record."""
     draft = replace(draft, run=with_inputs_of(context.layout, draft.run, there))
     check_same_places(draft.run, there)
     check_same_columns(draft.run, there)
+    known = KnownJobs(context.store, context.layout, look.parts())
     if draft.numbered:
-        _check_numbers(KnownJobs(store, context.layout))
-    return (_plain_plan if asked.shape.plain else _shaped)(context, draft, asked)
+        _check_numbers(known)
+    make = _plain_plan if asked.shape.plain else _shaped
+    return make(context, draft, asked, known, look.runs)
 
 
-def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
-    known = KnownEntries(KnownJobs(context.store, context.layout))
+def _plain_plan(
+    context: Context, draft: Draft, asked: Asked, jobs: KnownJobs, runs: Later[Sequence[str]]
+) -> Plan:
+    known = KnownEntries(jobs)
     others: Sequence[RunLayout] = ()
     if asked.found is None:
         files = remote_files(context)
-        others = reuse.find_others(context, draft)
+        others = reuse.find_others(context, draft, runs)
     else:
         has_new = any(item.key not in known for item in asked.found.inputs)
-        others = reuse.find_others(context, draft) if has_new else ()
+        others = reuse.find_others(context, draft, runs) if has_new else ()
         files = _here(context, draft, asked.found, known, has_others=bool(others))
     new = _New(files.wanted, known)
     count = 0
@@ -165,7 +203,7 @@ def _plain_plan(context: Context, draft: Draft, asked: Asked) -> Plan:
     return Plan(
         draft, files.uploads, new, count, tuple(corrected), files.left_out, tuple(twins),
         files.refused, others=others, unfinished=files.unfinished, borrowed=files.borrowed,
-        moved=tuple(filter(None, map(known.get, sorted(moved)))),
+        moved=tuple(filter(None, map(known.get, sorted(moved)))), known=jobs,
     )  # fmt: skip
 
 
@@ -210,13 +248,15 @@ def _here(
     return replace(files, left_out=found.left_out)
 
 
-def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
-    others = reuse.find_others(context, draft)
+def _shaped(
+    context: Context, draft: Draft, asked: Asked, jobs: KnownJobs, runs: Later[Sequence[str]]
+) -> Plan:
+    others = reuse.find_others(context, draft, runs)
     shares = draft.run.shares_inputs
-    shaped = compare(context, asked, shares=shares, read_all=bool(others))
+    shaped = compare(context, asked, jobs, shares=shares, read_all=bool(others))
     plan, files = shaped.plan, shaped.files
     keys = {entry.key for entry in plan.changed}
-    every = [*KnownJobs(context.store, context.layout)] if keys or shaped.moved else []
+    every = [*jobs] if keys or shaped.moved else []
     known = {entry.key: entry for entry in every if entry.key in keys}
     moved = (
         entry
@@ -228,7 +268,7 @@ def _shaped(context: Context, draft: Draft, asked: Asked) -> Plan:
     return Plan(
         draft, files.uploads, plan.entries, plan.new, corrected, left_out,
         refused=files.refused, ungrouped=shaped.ungrouped, others=others,
-        unfinished=files.unfinished, borrowed=files.borrowed, moved=tuple(moved),
+        unfinished=files.unfinished, borrowed=files.borrowed, moved=tuple(moved), known=jobs,
     )  # fmt: skip
 
 

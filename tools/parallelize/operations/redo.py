@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from parallelize.bulk import get_each
 from parallelize.context import Context
 from parallelize.progress import progress
-from parallelize.queues import make_queues
+from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.record.outdated import Now, Reason, compare_results
 from parallelize.runs.record.ownership import load_run
 from parallelize.runs.results import superseded
@@ -52,7 +52,7 @@ def redo(
         # The merge runs again by itself when another job does.
         results = {key: etag for key, etag in results.items() if key != MERGE}
     again = _entries(context, results, waiting)
-    queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
+    queues = context.make_queues()
     clear_dead(queues.dead, results.keys())
     delay = DELAY_SECONDS if renewed else 0
     sent = 0
@@ -134,7 +134,7 @@ def redo_late(context: Context, known: Collection[str]) -> bool:
     """
     store, layout = context.store, context.layout
     run = load_run(store, context)
-    found = compare_results(store, layout, run, Now(run))
+    found = compare_results(KnownJobs(store, layout), run, Now(run))
     late = {
         one.key: one.etag
         for one in found.outdated

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 from parallelize.console import quoted, shown
 from parallelize.context import Context
-from parallelize.queues import make_queues
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path, matches, no_such_file
 from parallelize.runs.jobs.plan import with_files
-from parallelize.runs.record.ownership import adopt, check_ours, load_run
+from parallelize.runs.record.ownership import adopt, check_ours, load_run, loaded
 from parallelize.runs.record.run_record import check_same_places, drafted, publish, with_inputs_of
 from parallelize.runs.results.merge import all_jobs
 from parallelize.runs.results.results import failed_results, read_result
@@ -78,12 +77,12 @@ def retry_jobs(
 ) -> Retried:
     """Do all of `retry`; raise NothingToDoError if no job has failed."""
     store = context.store
-    run = load_run(store, context)
-    check_ours(context)
+    found = check_ours(context)
+    run = loaded(store, found)
     jobs = _chosen(context, run, files, again=again, silent=silent)
-    adopt(context)
+    adopt(context, found)
     renewed = _renew(context, store, run)
-    queues = make_queues(context.clients.sqs, context.names, context.queue_tags, context.lanes)
+    queues = context.make_queues()
     clear_dead(queues.dead, {job.key for job in jobs})
     sent = 0
     # In chunks, so that a crash leaves few jobs without a result and a message.

@@ -8,33 +8,52 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.hints import repeat_flags
-from parallelize.queues import RunCounts, count_lanes, find_place, place_tag
-from parallelize.runs.record.ownership import place_elsewhere
+from parallelize.queues import (
+    RunCounts,
+    ask_own_lanes,
+    count_lanes,
+    find_place,
+    place_tag,
+)
+from parallelize.runs.record.ownership import look_up, place_later, tell_whose
 from parallelize.runs.state.snapshot import VIEW_SECONDS, Reader
 from parallelize.runs.state.status import RunStatus, status_of
+from parallelize.together import Later, Together
 from parallelize_core.errors import AccessError, MissingError, ParallelizeError
 from parallelize_core.layout import RunLayout
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+    from parallelize_core.names import Names
 
 
 def make_look(context: Context) -> Callable[[], RunStatus]:
     """Return a function that looks how the run is doing, and why, if it stands still.
 
-    Says so if the queues and machines of its name are another run's, which explain nothing.
+    Says so if it is another project's, and if the queues and machines of its name are another
+    run's, which explain nothing.
     """
+    calls = Together(context.store)
+    there, place = look_up(calls, context.store, context.layout), place_later(calls, context)
+    reader = make_reader(context, VIEW_SECONDS)
+    first = [reader.begin(calls)]
+    tell_whose(context, there())
     elsewhere = ""
     with suppress(AccessError):
-        elsewhere = place_elsewhere(context)
+        elsewhere = place()
     if elsewhere:
-        place = escape(elsewhere)
-        context.tell(f"queues and machines called {context.run} belong to the run in s3://{place}")
-    reader = make_reader(context, VIEW_SECONDS)
+        context.tell(
+            f"queues and machines called {context.run} belong to the run in s3://{escape(elsewhere)}"
+        )
 
     def look() -> RunStatus:
-        snapshot = reader.snapshot()
+        snapshot = first.pop()() if first else reader.snapshot()
         now = status_of(snapshot)
         if now.why and not snapshot.run.paused and not elsewhere:
             from parallelize.runs.state.stall_diagnosis import with_stall_diagnosis  # noqa: PLC0415
@@ -87,17 +106,24 @@ def make_reader(context: Context, patience_seconds: float | None = None) -> Read
     return Reader(
         context.store,
         context.layout,
-        lambda: count_queue(context, context.run),
+        lambda calls: count_queue(context, context.run, calls),
         patience_seconds=patience_seconds,
     )
 
 
-def count_queue(context: Context, run: str) -> RunCounts | None:
-    """Count the messages of a run, None if it has no queue of its own."""
-    sqs, root = context.clients.sqs, RunLayout(context.base, run).root
+def count_queue(context: Context, run: str, calls: Together) -> Later[RunCounts | None]:
+    """Count the messages of a run, None if it has no queue of its own; see `Together`."""
+    sqs, place = context.clients.sqs, place_tag(RunLayout(context.base, run).root)
     names = replace(context.names, run=run)
-    with suppress(AccessError):  # a user who may count messages need not be allowed to read tags
-        if find_place(sqs, names) not in {None, place_tag(root)}:
+    return calls.add(
+        lambda clients: ask_own_lanes(clients, names, place),
+        lambda: _own_lanes(sqs, names, place),
+    )
+
+
+def _own_lanes(sqs: SQSClient, names: Names, place: str) -> RunCounts | None:
+    with suppress(AccessError):  # who may count messages need not be allowed to read tags
+        if find_place(sqs, names) not in {None, place}:
             return None
     try:
         return count_lanes(sqs, names)

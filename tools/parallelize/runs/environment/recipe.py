@@ -27,11 +27,12 @@ from pydantic import Field
 
 from parallelize.context import Context
 from parallelize.runs.files.known_contents import known_contents
+from parallelize.together import Later, Together
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.record import Record
 from parallelize_core.run import Run
-from parallelize_core.store import Store
+from parallelize_core.store import IF_ABSENT, Store
 
 NO_PART = {
     "v", "name", "created_at", "origin", "owner",  # which run it is
@@ -94,11 +95,9 @@ def _files(archive: Path) -> Iterator[tuple[str, str]]:
             yield info.filename, f"{info.external_attr >> 16:o} {content.hexdigest()}"
 
 
-def publish_recipe(store: Store, layout: RunLayout, recipe: Recipe) -> None:
-    """Store the content of a recipe, if it is not there yet; call this before a run names it."""
-    place = layout.recipe(recipe.digest)
-    if store.head(place) is None:
-        store.put(place, recipe.encode())
+def publish_recipe(calls: Together, layout: RunLayout, recipe: Recipe) -> Later[object]:
+    """Store the content of a recipe, if it is not there yet; wait for it before a run names it."""
+    return calls.put(layout.recipe(recipe.digest), recipe.encode(), IF_ABSENT)
 
 
 def read_recipe(store: Store, layout: RunLayout, digest: str) -> Recipe | None:

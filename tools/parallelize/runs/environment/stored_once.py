@@ -19,6 +19,7 @@ from pathlib import Path
 
 from parallelize.bulk import head_each
 from parallelize.console import say
+from parallelize.together import Later, Together
 from parallelize.transfers import SHA256, in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core import archive, contents
@@ -26,7 +27,7 @@ from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.file_list import FileList, Listed, read_list
 from parallelize_core.layout import RunLayout, shared_by_runs
 from parallelize_core.run import Environment
-from parallelize_core.store import MAX_COPIED_BYTES, Store
+from parallelize_core.store import IF_ABSENT, MAX_COPIED_BYTES, Store
 
 MIN_ZIP_BYTES = 1024 * 1024
 """A smaller environment is one zip: a worker gets that sooner than a list and its files."""
@@ -86,14 +87,21 @@ def environment_of(layout: RunLayout, files: FileList, prefix: str) -> Environme
 
 
 def send_environment(
-    store: Store, path: Path, wanted: Environment, before: Environment | None
-) -> None:
-    """Send what is missing of an environment; `before` is the one that the run has now."""
+    calls: Together, path: Path, wanted: Environment, before: Environment | None
+) -> Later[object]:
+    """Send what is missing of an environment; `before` is the one that the run has now.
+
+    It is there once the answer is; a small zip is sent together with other calls.
+    """
     if wanted.key is None:
-        _send_files(store, path, wanted, before)
-    elif store.head(wanted.key) is None:
+        _send_files(calls.store, path, wanted, before)
+    elif path.stat().st_size <= MIN_ZIP_BYTES:
+        # To send it in vain takes no longer than to ask whether it is there.
+        return calls.put(wanted.key, path.read_bytes(), IF_ABSENT, {SHA256: wanted.identity})
+    elif calls.store.head(wanted.key) is None:
         with path.open("rb") as file:
-            store.put_file(wanted.key, file, metadata={SHA256: wanted.identity})
+            calls.store.put_file(wanted.key, file, metadata={SHA256: wanted.identity})
+    return lambda: None
 
 
 def _send_files(store: Store, path: Path, wanted: Environment, before: Environment | None) -> None:

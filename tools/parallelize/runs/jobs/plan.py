@@ -9,25 +9,26 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from parallelize.bulk import get_each
 from parallelize.console import shown
 from parallelize.spool import Table
+from parallelize.together import Later, Together
 from parallelize.units import plural, show_size
-from parallelize_core.errors import UsageError
+from parallelize_core.errors import MissingError, UsageError
 from parallelize_core.files import MAX_JOB_BYTES, InputFile, files_of, joint_etag
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import (
     Entry,
+    corrected_by,
     count_entries,
     cut,
     encode_part,
     part_lines,
-    part_places,
-    read_corrections,
+    places_of,
     read_part,
 )
 from parallelize_core.merge import MERGE
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from parallelize.runs.jobs.spec import Jobs, JobSpec
 
 _NAMED = 20
+
+PARTS_AT_ONCE = 4
+"""Parts of a manifest that are read at the same time: each may have 32 MB once unpacked."""
 
 _FEW_FILES = 100
 """A job with no more files than this cannot have too long a line."""
@@ -157,29 +161,63 @@ def _places(places: list[str]) -> str:
     return ", ".join(places[:_NAMED]) + (" and more" if len(places) > _NAMED else "")
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The parts that a manifest had when it was listed, which never change, and its corrections."""
+
+    places: Sequence[tuple[int, str]] = ()
+    """Their numbers and keys, in order."""
+    corrected: Mapping[str, Entry] = field(default_factory=dict)
+
+
+def list_parts(calls: Together, layout: RunLayout) -> Later[Parts]:
+    """List the parts of a manifest, and read its corrections, together with other calls."""
+    store = calls.store
+    manifest = calls.list(layout.manifest.prefix)
+    corrections = calls.list(layout.corrections.prefix)
+
+    def parts() -> Parts:
+        places = [*places_of(manifest())]
+        if not places:
+            return Parts()
+        bodies = get_each(store, [item.key for item in corrections()])
+        return Parts(places, corrected_by(body for _, body in bodies if body is not None))
+
+    return parts
+
+
 class KnownJobs:
     """The jobs that the manifest has; asked for in its own order, they are read part by part.
 
-    Asked for in another order, all of them are kept on disk: names and ETags.
+    Asked for in another order, all of them are kept on disk: names and ETags. Without `parts`, the
+    manifest is listed first.
     """
 
-    def __init__(self, store: Store, layout: RunLayout) -> None:
-        self._store = store
-        self._layout = layout
-        self._parts = list(part_places(store, layout))
-        self._corrected = read_corrections(store, layout) if self._parts else {}
-        self._in_order: Iterator[Entry] | None = self._read()
+    def __init__(
+        self, store: Store, layout: RunLayout, parts: Parts | None = None, total: int | None = None
+    ) -> None:
+        self.store = store
+        self.layout = layout
+        self.parts = parts or list_parts(Together(store), layout)()
+        self._total = total
+        self._in_order: Iterator[Entry] | None = iter(self)
         self._all = Table()
+
+    def again(self) -> KnownJobs:
+        """Return the same jobs, to be asked for in another order."""
+        return KnownJobs(self.store, self.layout, self.parts, self._total)
 
     @property
     def next_part(self) -> int:
         """The number of the next part to be written."""
-        return max((number for number, _ in self._parts), default=-1) + 1
+        return max((number for number, _ in self.parts.places), default=-1) + 1
 
-    @cached_property
+    @property
     def total(self) -> int:
         """How many jobs there are."""
-        return sum(count_entries(self._store.get(place), place) for _, place in self._parts)
+        if self._total is None:
+            self._total = sum(count_entries(body, place) for _, place, body in self._bodies())
+        return self._total
 
     def etag(self, key: str) -> str | None:
         """Return the known ETag of a job's input, None if there is no such job."""
@@ -190,25 +228,33 @@ class KnownJobs:
             if entry.key == key:
                 return entry.etag
             self._in_order = None
-            for entry in self._read():
+            for entry in self:
                 self._all.add(entry.key, (entry.etag,))
         row = self._all.get(key)
         return row[0] if row else None
 
     def __iter__(self) -> Iterator[Entry]:
         """Go through all jobs, each as it was last corrected."""
-        return self._read()
+        for number, place, body in self._bodies():
+            yield from read_part(number, body, place, self.parts.corrected).entries
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Go through all jobs' names and lines, each as it was last corrected."""
-        for _, place in self._parts:
-            where = f"s3://{self._store.bucket}/{place}"
-            yield from part_lines(self._store.get(place), where, self._corrected)
+        count = 0
+        for _, place, body in self._bodies():
+            for line in part_lines(body, place, self.parts.corrected):
+                count += 1
+                yield line
+        self._total = count
 
-    def _read(self) -> Iterator[Entry]:
-        for number, place in self._parts:
-            where = f"s3://{self._store.bucket}/{place}"
-            yield from read_part(number, self._store.get(place), where, self._corrected).entries
+    def _bodies(self) -> Iterator[tuple[int, str, bytes]]:
+        """Read the parts, a few at a time; yield their numbers, names for people, and contents."""
+        keys = (key for _, key in self.parts.places)
+        read = get_each(self.store, keys, PARTS_AT_ONCE)
+        for (number, _), (key, body) in zip(self.parts.places, read, strict=True):
+            if body is None:
+                raise MissingError(f"s3://{self.store.bucket}/{key} is gone")
+            yield number, f"s3://{self.store.bucket}/{key}", body
 
 
 class KnownEntries:

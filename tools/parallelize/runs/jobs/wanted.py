@@ -62,13 +62,15 @@ def read_asked(context: Context) -> Asked:
     return Asked(found, None, shape)
 
 
-def compare(context: Context, asked: Asked, *, shares: bool, read_all: bool = False) -> Shaped:
-    """Compare the jobs that are wanted with those of the manifest, if they are more than files.
+def compare(
+    context: Context, asked: Asked, known: KnownJobs, *, shares: bool, read_all: bool = False
+) -> Shaped:
+    """Compare the jobs that are wanted with the `known` ones, if they are more than files.
 
     `shares` says whether the run shares inputs with others. With `read_all`, files that were never
     sent get their ETags, too.
     """
-    manifest = _Manifest(context)
+    manifest = _Manifest(known)
     remote = remote_files(context) if asked.found is None else None
     found = asked.found.inputs if asked.found else ()
     if asked.jobs is not None:
@@ -90,7 +92,7 @@ def compare(context: Context, asked: Asked, *, shares: bool, read_all: bool = Fa
         **compared.versions(),
         **named_objects(context, source.s3_names(jobs)),
     }
-    plan = make_job_plan(jobs, versions, KnownJobs(context.store, context.layout))
+    plan = make_job_plan(jobs, versions, known.again())
     moved = compared.moved(manifest.files) if compared.borrowed or compared.uploads else ()
     return Shaped(plan, compared, grouped.ungrouped, moved)
 
@@ -116,18 +118,15 @@ def _compared(
 class _Manifest:
     """What the manifest has, read only if asked for."""
 
-    context: Context
+    known: KnownJobs
 
     @cached_property
     def files(self) -> dict[str, InputFile]:
         """The files of all jobs, as they are known."""
-        return {file.key: file for entry in self._known() for file in files_of(entry)}
+        return {file.key: file for entry in self.known for file in files_of(entry)}
 
     def packs(self) -> Iterator[JobSpec]:
         """Return the existing packs: a file in one stays there."""
-        for entry in self._known():
+        for entry in self.known:
             refs = tuple(FileRef(file.key) for file in files_of(entry))
             yield JobSpec(entry.key, refs, entry.variables, entry.key)
-
-    def _known(self) -> KnownJobs:
-        return KnownJobs(self.context.store, self.context.layout)

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Self
 
+from parallelize.bulk import list_each
 from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.results.merge import merge_entry, without_old_merge
-from parallelize.runs.results.results import list_results, read_listed
+from parallelize.runs.results.results import read_listed
 from parallelize.units import plural
 from parallelize_core.content_key import content_key, content_keys
-from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import Entry, read_corrections
+from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
 from parallelize_core.run import Run
-from parallelize_core.store import Store
+from parallelize_core.store import ObjectInfo
 
 
 class Reason(Enum):
@@ -65,16 +65,23 @@ class Comparison:
         return [one for one in self.outdated if not one.failed]
 
 
-def compare_results(store: Store, layout: RunLayout, there: Run | None, now: Now) -> Comparison:
-    """Compare the results of a run, whose record is `there`, with what would be executed now."""
+def compare_results(
+    known: KnownJobs, there: Run | None, now: Now, results: Iterable[ObjectInfo] | None = None
+) -> Comparison:
+    """Compare the results of a run, whose record is `there`, with what would be executed now.
+
+    `known` are the jobs of its manifest, and `results` its results, if they were listed.
+    """
+    store, layout = known.store, known.layout
     one_recipe = _is_one_recipe(there, now.run)
-    suspects = {**read_corrections(store, layout), **now.changed} if one_recipe else None
+    suspects = {**known.parts.corrected, **now.changed} if one_recipe else None
     if suspects == {} and not now.new:
         return Comparison()
+    found = list_each(store, layout.results.prefix) if results is None else results
     # A merge over other results runs again by itself.
-    listed = without_old_merge(store, layout, list_results(store, layout))
+    listed = without_old_merge(store, layout, {item.key: item.etag for item in found})
     waiting = tuple(key for key in now.changed if layout.result(key) not in listed)
-    entries = _entries(store, layout, now, suspects) if listed else ()
+    entries = _entries(known, now, suspects) if listed else ()
     expected = {
         place: _Expected.of(now.run, entry, one_recipe=one_recipe)
         for entry in entries
@@ -128,13 +135,11 @@ def told_outdated(count: int, hint: str) -> list[str]:
     ]
 
 
-def _entries(
-    store: Store, layout: RunLayout, now: Now, suspects: Mapping[str, Entry] | None
-) -> Iterator[Entry]:
+def _entries(known: KnownJobs, now: Now, suspects: Mapping[str, Entry] | None) -> Iterator[Entry]:
     """Go through the jobs that may be outdated, as they would be executed now."""
     if suspects is None:
-        yield from (now.changed.get(entry.key, entry) for entry in KnownJobs(store, layout))
-        yield from merge_entry(store, layout, now.run)
+        yield from (now.changed.get(entry.key, entry) for entry in known)
+        yield from merge_entry(known.store, known.layout, now.run)
     else:
         yield from suspects.values()
     # A new job has a result only if a command was interrupted, but then it may be any result.

@@ -8,11 +8,14 @@ becomes its owner.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 
 from parallelize.console import escape, shown
 from parallelize.context import Context
-from parallelize.queues import find_place, others_queue, place_tag
+from parallelize.queues import ask_place, find_place, others_queue, place_tag
+from parallelize.together import Later, Together, Version
 from parallelize_core.errors import (
     DecodeError,
     MissingError,
@@ -31,12 +34,61 @@ class OthersRunError(UsageError):
     """The run belongs to another project."""
 
 
+@dataclass(frozen=True)
+class Found:
+    """What said at one moment whether there is a run, and whose it is; None stands for no object.
+
+    A write over the version that was `read` fails if anybody has written run.json since.
+    """
+
+    bucket: str
+    layout: RunLayout
+    read: Version | None
+    """run.json."""
+    begun: bytes | None
+    """origin.json."""
+
+    @cached_property
+    def run(self) -> Run | None:
+        """The run's record, None if there is none; raises DecodeError as `find_run` does."""
+        return run_of(self.bucket, self.layout.run_json, self.read[0]) if self.read else None
+
+    @cached_property
+    def origin(self) -> Origin | None:
+        """The run's origin; None if nobody has started it, or an earlier version did."""
+        with suppress(DecodeError):
+            run = Run.decode(self.read[0]) if self.read else None
+            if run and run.origin:
+                return Origin(id=run.origin, owner=run.owner)
+        with suppress(DecodeError):
+            return Origin.decode(self.begun) if self.begun is not None else None
+        return None
+
+
+def look_up(calls: Together, store: Store, layout: RunLayout) -> Later[Found]:
+    """Look for a run, together with other calls."""
+    record, begun = calls.get_version(layout.run_json), calls.get(layout.origin)
+    return lambda: Found(store.bucket, layout, record(), begun())
+
+
+def find(store: Store, layout: RunLayout) -> Found:
+    """Look for a run."""
+    return look_up(Together(store), store, layout)()
+
+
 def load_run(store: Store, context: Context) -> Run:
     """Read run.json; raise UsageError if there is none."""
     run = find_run(store, context.layout.run_json)
     if run is None:
         raise no_run(store, context.layout)
     return run
+
+
+def loaded(store: Store, found: Found) -> Run:
+    """Return the record of a run that was looked for; raise NoRunError if there is none."""
+    if found.run is None:
+        raise no_run(store, found.layout)
+    return found.run
 
 
 def no_run(store: Store, layout: RunLayout) -> NoRunError:
@@ -58,105 +110,132 @@ def find_run(store: Store, key: str) -> Run | None:
 
     Raises DecodeError if it is not such a record, or belongs to a run of another name.
     """
-    place = f"s3://{store.bucket}/{key}"
     try:
         body = store.get(key)
     except MissingError:
         return None
+    return run_of(store.bucket, key, body)
+
+
+def run_of(bucket: str, key: str, body: bytes) -> Run:
+    """Return the record that was read at a key; raises DecodeError as `find_run` does."""
+    place = f"s3://{bucket}/{key}"
     run = Run.decode(body, place)
     if not key.endswith(f"/{run.name}/run.json"):
         raise DecodeError(f"{place} is the record of another run", repr(body[:200]))
     return run
 
 
-def find_origin(store: Store, layout: RunLayout) -> Origin | None:
-    """Return the run's origin; None if nobody has started it, or an earlier version did."""
-    try:
-        run = Run.decode(store.get(layout.run_json))
-    except (MissingError, DecodeError):
-        run = None
-    if run and run.origin:
-        return Origin(id=run.origin, owner=run.owner)
-    try:
-        return Origin.decode(store.get(layout.origin))
-    except (MissingError, DecodeError):
-        return None
-
-
-def check_ours(context: Context) -> None:
+def check_ours(context: Context) -> Found:
     """Raise UsageError if another project made the run, unless --join is given.
 
     Also if its name is that of a run in another place, whose queues and machines go by that name.
     """
-    check_origin(context)
-    check_place(context)
+    return check_later(Together(context.store), context)()
 
 
-def check_meant(context: Context) -> None:
+def check_later(calls: Together, context: Context) -> Later[Found]:
+    """Look whose run it is, together with other calls; the answer is that of `check_ours`."""
+    found = look_up(calls, context.store, context.layout)
+    place = place_later(calls, context)
+
+    def check() -> Found:
+        check_origin(context, found())
+        _check_place(context, place())
+        return found()
+
+    return check
+
+
+def check_meant(context: Context, found: Found) -> None:
     """Raise UsageError if a command would read another project's run without naming it.
 
     A name that was made from the folder's, or that is in parallelize.toml, does not prove that this
     very run is meant; one that is given with the command does.
     """
     if context.resolved.source("run.name") != "flag":
-        check_origin(context)
+        check_origin(context, found)
 
 
-def check_origin(context: Context) -> None:
+def check_origin(context: Context, found: Found | None = None) -> None:
     """Raise UsageError if another project made what is in S3, unless --join is given."""
-    _check(context, find_origin(context.store, context.layout))
+    _check(context, (found or find(context.store, context.layout)).origin)
 
 
 def check_place(context: Context) -> None:
     """Raise UsageError if queues and machines of this name belong to a run in another place."""
-    if place := place_elsewhere(context):
-        raise others_queue(context.run, place)
+    _check_place(context, place_elsewhere(context))
+
+
+def _check_place(context: Context, elsewhere: str) -> None:
+    if elsewhere:
+        raise others_queue(context.run, elsewhere)
 
 
 def place_elsewhere(context: Context) -> str:
     """Return the place of another run that has the queues of this name; empty if none does."""
-    place = find_place(context.clients.sqs, context.names)
-    return "" if place in {None, place_tag(context.layout.root)} else place
+    return place_later(Together(context.store), context)()
 
 
-def tell_whose(context: Context) -> None:
+def place_later(calls: Together, context: Context) -> Later[str]:
+    """Look for the place of another run, as `place_elsewhere` does, together with other calls."""
+    sqs, names = context.clients.sqs, context.names
+    place = calls.add(lambda clients: ask_place(clients, names), lambda: find_place(sqs, names))
+
+    def elsewhere() -> str:
+        found = place()
+        return found if found and found != place_tag(context.layout.root) else ""
+
+    return elsewhere
+
+
+def tell_whose(context: Context, found: Found | None = None) -> None:
     """Say in a line if the run that is looked at is another project's."""
-    there = find_origin(context.store, context.layout)
+    there = (found or find(context.store, context.layout)).origin
     with suppress(UsageError):  # a user without a project may still look
         if there and not context.project.owns(context.run, there.id):
             context.tell(f"run {context.run} is another project's, made by {_named(there)}")
 
 
-def reserve(context: Context) -> None:
-    """Make the run this project's before anything else of it is written.
+def reserve(context: Context, found: Found) -> Found:
+    """Make the run this project's before anything else of it is written; return it as it is then.
 
-    Raises UsageError if another project made it.
+    Raises UsageError if another project made it. A run that was `found` to be nobody's need not be
+    looked for again: only one project can write its origin.
     """
-    store, place = context.store, context.layout.origin
-    there = find_origin(store, context.layout)
-    if there is None and store.put(place, _mine(context).encode(), IF_ABSENT) is None:
-        there = find_origin(store, context.layout)
-        if there is None:
-            raise ServiceError(f"{place} cannot be read", None, "delete it, then try again")
-    _check(context, there)
+    if found.origin is None:
+        store, mine = context.store, _mine(context).encode()
+        if store.put(context.layout.origin, mine, IF_ABSENT) is None:
+            found = find(store, context.layout)
+            if found.origin is None:
+                place = context.layout.origin
+                raise ServiceError(f"{place} cannot be read", None, "delete it, then try again")
+        else:
+            found = replace(found, begun=mine)
+    _check(context, found.origin)
     context.project.settle()
+    return found
 
 
-def adopt(context: Context) -> None:
-    """Make the run this project's, even if an earlier version prepared it.
+def adopt(context: Context, found: Found | None = None) -> Found:
+    """Make the run this project's, even if an earlier version prepared it; return it as it is then.
 
-    Raises UsageError if another project made it.
+    Raises UsageError if another project made it. `found` is what there was a moment ago.
     """
-    reserve(context)
-    origin = find_origin(context.store, context.layout)
+    store, layout = context.store, context.layout
+    found = reserve(context, found or find(store, layout))
+    run, origin = found.run, found.origin
+    if run is None or run.origin or origin is None:
+        return found  # a new record will have it
+
+    ours = {"origin": origin.id, "owner": origin.owner}
 
     def adopted(run: Run) -> Run:
-        if run.origin or origin is None:
-            return run
-        return run.model_copy(update={"origin": origin.id, "owner": origin.owner})
+        return run if run.origin else run.model_copy(update=ours)
 
-    with suppress(MissingError):  # there is no record yet; a new one will have it
-        change_run(context.store, context.layout, adopted)
+    with suppress(MissingError):  # it was deleted meanwhile
+        change_run(store, layout, adopted, found.read)
+    return find(store, layout)
 
 
 def _mine(context: Context) -> Origin:

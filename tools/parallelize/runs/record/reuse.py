@@ -20,6 +20,7 @@ from parallelize.runs.record.ownership import find_run
 from parallelize.runs.record.run_record import Draft
 from parallelize.runs.results.results import list_results, read_listed, read_result
 from parallelize.spool import Table
+from parallelize.together import Later
 from parallelize.transfers import in_parallel
 from parallelize_core import keys
 from parallelize_core.clock import utc_now
@@ -52,8 +53,8 @@ class Found:
     """The run that has the result."""
 
 
-def find_others(context: Context, draft: Draft) -> list[RunLayout]:
-    """Return the runs that have had the same recipe; none if nothing should be copied.
+def find_others(context: Context, draft: Draft, runs: Later[Sequence[str]]) -> list[RunLayout]:
+    """Return the `runs` that have had the same recipe; none if nothing should be copied.
 
     Jobs with numbers are never copied: numbers depend on the order in which jobs were added.
     """
@@ -61,9 +62,8 @@ def find_others(context: Context, draft: Draft) -> list[RunLayout]:
         return []
     store, recipe = context.store, draft.run.recipe
     try:
-        names = store.folders(context.base.key("runs", ""))
-        runs = (name for name in names if RUN_NAME.fullmatch(name))
-        others = [RunLayout(context.base, name) for name in runs if name != context.run]
+        names = (name for name in runs() if RUN_NAME.fullmatch(name))
+        others = [RunLayout(context.base, name) for name in names if name != context.run]
         there = head_each(store, (layout.recipe(recipe) for layout in others))
         return [layout for layout, head in zip(others, there, strict=True) if head]
     except AccessError:
@@ -71,13 +71,12 @@ def find_others(context: Context, draft: Draft) -> list[RunLayout]:
 
 
 def find(
-    context: Context, draft: Draft, others: Sequence[RunLayout], entries: Iterable[Entry]
+    draft: Draft, others: Sequence[RunLayout], entries: Iterable[Entry], jobs: KnownJobs
 ) -> list[Found]:
-    """Return what can be copied for those of the jobs that this run does not have yet."""
-    store = context.store
+    """Return what can be copied from `others` for those of the entries that are no `jobs` yet."""
     if not others:
         return []
-    known = {entry.key for entry in KnownJobs(store, context.layout)}
+    known = {entry.key for entry in jobs}
     keys = {
         entry.key: (entry, contents)
         for entry in entries
@@ -86,7 +85,7 @@ def find(
     found: dict[str, Found] = {}
     for layout in others:
         wanted = {name: pair for name, pair in keys.items() if name not in found}
-        found |= {one.entry.key: one for one in _in_run(store, layout, wanted)}
+        found |= {one.entry.key: one for one in _in_run(jobs.store, layout, wanted)}
     return list(found.values())
 
 
@@ -191,7 +190,7 @@ def _result(context: Context, run: Run, found: Found, outputs: tuple[Output, ...
 
 
 def unneeded(
-    context: Context,
+    known: KnownJobs,
     entries: Iterable[Entry],
     names: Table,
     copied: Collection[str],
@@ -199,14 +198,13 @@ def unneeded(
 ) -> set[str]:
     """Return those of some inputs that are used only by jobs with copied outputs.
 
-    `entries` are the jobs asked for, `copied` those of them that have such outputs now; `redo` are
-    jobs that will be executed in any case.
+    `known` are the run's jobs, `entries` those asked for, `copied` those of them that have such
+    outputs now; `redo` are jobs that will be executed in any case.
     """
     if not names:
         return set()
-    store, layout = context.store, context.layout
-    old = _users(KnownJobs(store, layout), names)
-    before = _copied_before(store, layout, {key for key, _ in old} - {*redo})
+    old = _users(known, names)
+    before = _copied_before(known.store, known.layout, {key for key, _ in old} - {*redo})
     users = old | (_users(entries, names) if copied or before else set())
     needed = {name for key, name in users if key not in copied and key not in before}
     return {name for _, name in users} - needed

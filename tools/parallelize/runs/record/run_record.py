@@ -32,8 +32,9 @@ from parallelize.runs.environment.stored_once import environment_of, listed, sen
 from parallelize.runs.inputs.input_files import remote_location
 from parallelize.runs.inputs.remote_inputs import is_remote
 from parallelize.runs.jobs.source import Shape, has_rows, shape_of
-from parallelize.runs.record.ownership import find_origin, find_run, load_run
+from parallelize.runs.record.ownership import Found, check_origin, find
 from parallelize.setting_tables import ARCHITECTURES, OutputTable, RunTable, WorkersTable
+from parallelize.together import Together
 from parallelize.transfers import sha256_of
 from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.layout import Location, RunLayout, shared_inputs
@@ -153,40 +154,58 @@ def then_of(settings: RunTable) -> Then | None:
     return Then(command=command, template=grammar is not None, partial=settings.then_partial)
 
 
-def publish(store: Store, context: Context, draft: Draft) -> bool:
+def publish(
+    store: Store, context: Context, draft: Draft,
+    found: Found | None = None, beside: Together | None = None,
+) -> bool:  # fmt: skip
     """Send the environment and run.json, in this order, if they are new; return whether they were.
 
+    `found` is what there was a moment ago. Calls `beside` these may be made at the same time.
     Raises ServiceError if somebody else writes run.json at the same time.
     """
-    head = store.head(context.layout.run_json)
-    there = load_run(store, context) if head else None
-    if there is None:
-        origin = find_origin(store, context.layout) or Origin(id="")
-        wanted = draft.run.model_copy(update={"origin": origin.id, "owner": origin.owner})
-    else:
-        wanted = _kept(context, draft, there)
-        if wanted == there:
+    found, layout = found or find(store, context.layout), context.layout
+    while True:
+        check_origin(context, found)
+        wanted = _wanted(context, draft, found)
+        if wanted == found.run:
             return False
+        _send(beside or Together(store), layout, draft, wanted, found.run)
+        # However long ago it was read: if anybody has written since, nothing is overwritten.
+        condition = Condition(etag=found.read[1]) if found.read else IF_ABSENT
+        if store.put(layout.run_json, wanted.encode(), condition):
+            return True
+        before, found = found, find(store, layout)
+        if found.run == wanted:
+            return True  # our own write, whose answer was lost
+        # A run that was found to be new may have been prepared by somebody else since.
+        if before.read or not found.read:
+            told = f"another client changed run.json of {context.run} meanwhile"
+            raise ServiceError(told, fix="try again")
+
+
+def _wanted(context: Context, draft: Draft, found: Found) -> Run:
+    """Return what run.json should be."""
+    if found.run is not None:
+        return _kept(context, draft, found.run)
+    origin = found.origin or Origin(id="")
+    return draft.run.model_copy(update={"origin": origin.id, "owner": origin.owner})
+
+
+def _send(calls: Together, layout: RunLayout, draft: Draft, wanted: Run, there: Run | None) -> None:
+    """Send what run.json will name."""
+    waiting = [publish_recipe(calls, layout, draft.recipe)]
     if draft.archive and wanted.environment:
         before = there.environment if there else None
-        send_environment(store, draft.archive, wanted.environment, before)
-    if draft.image_archive and wanted.image and store.head(wanted.image.key) is None:
+        waiting.append(send_environment(calls, draft.archive, wanted.environment, before))
+    if draft.image_archive and wanted.image and calls.store.head(wanted.image.key) is None:
         with draft.image_archive.open("rb") as file:
-            store.put_file(wanted.image.key, file)
-    publish_recipe(store, context.layout, draft.recipe)
-    condition = Condition(etag=head.etag) if head else IF_ABSENT
-    written = store.put(context.layout.run_json, wanted.encode(), condition)
-    # If the answer to our own write was lost, the existing object is ours.
-    if written is None and find_run(store, context.layout.run_json) != wanted:
-        raise ServiceError(
-            f"another client changed run.json of {context.run} meanwhile", fix="try again"
-        )
-    return True
+            calls.store.put_file(wanted.image.key, file)
+    for wait in waiting:
+        wait()
 
 
-def is_renewal(store: Store, context: Context, draft: Draft) -> bool:
+def is_renewal(context: Context, draft: Draft, there: Run | None) -> bool:
     """Whether the run exists, and its record would change."""
-    there = find_run(store, context.layout.run_json)
     return there is not None and _kept(context, draft, there) != there
 
 

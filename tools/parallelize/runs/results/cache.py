@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from parallelize.bulk import get_each, try_each
+from parallelize.bulk import AT_ONCE, get_each, try_each
+from parallelize.together import Later, Together
 from parallelize_core.errors import ParallelizeError
 from parallelize_core.store import ObjectInfo, Store
 
@@ -34,16 +35,48 @@ class Cache(Generic[Made]):
 
         With `at_most`, read only that many new ones now; leave the others for a later call.
         """
+        found, missing = self._look(items)
+        for key, body in self._get_each(missing[:at_most]):
+            self._take(found, key, body)
+        return self._made(found)
+
+    def begin(self, calls: Together, items: Iterable[ObjectInfo]) -> Later[list[Made]]:
+        """Read what the objects hold as `read` does; if they are few, together with other calls."""
+        items = list(items)
+        found, missing = self._look(items)
+        if len(missing) > AT_ONCE:
+            return lambda: self.read(items)
+        bodies = [(key, self._ask(calls, key)) for key in missing]
+
+        def made() -> list[Made]:
+            for key, body in bodies:
+                self._take(found, key, body())
+            return self._made(found)
+
+        return made
+
+    def _look(self, items: Iterable[ObjectInfo]) -> tuple[dict[str, str], list[str]]:
+        """Forget what has changed; return the objects' ETags, and which have to be read."""
         found = {item.key: item.etag for item in items}
         self._known = {k: (e, made) for k, (e, made) in self._known.items() if found.get(k) == e}
-        missing = [key for key in found if key not in self._known]
         self.unread = {}
-        for key, body in self._get_each(missing[:at_most]):
-            if isinstance(body, ParallelizeError):
-                self.unread[key] = body
-            elif body is not None:
-                self._known[key] = (found[key], self.decode(key, body))
+        return found, [key for key in found if key not in self._known]
+
+    def _take(
+        self, found: Mapping[str, str], key: str, body: bytes | ParallelizeError | None
+    ) -> None:
+        if isinstance(body, ParallelizeError):
+            self.unread[key] = body
+        elif body is not None:
+            self._known[key] = (found[key], self.decode(key, body))
+
+    def _made(self, found: Mapping[str, str]) -> list[Made]:
         return [self._known[key][1] for key in found if key in self._known]
+
+    def _ask(self, calls: Together, key: str) -> Later[bytes | ParallelizeError | None]:
+        if self.patience_seconds is None:
+            return calls.get(key)
+        return calls.attempt(key, self.patience_seconds)
 
     def _get_each(
         self, keys: Sequence[str]

@@ -14,7 +14,7 @@ from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import read_entries
 from parallelize_core.result import Cause, Output, Result
 from parallelize_core.segment import read_segment
-from parallelize_core.store import Store
+from parallelize_core.store import ObjectInfo, Store
 
 SPLIT_EVERY = 10_000
 """Results in a stretch of a listing: ten of S3's pages."""
@@ -126,20 +126,24 @@ def _from_segments(store: Store, layout: RunLayout, missing: Table) -> Iterator[
             yield from read_segment(body or b"", wanted)
 
 
-def marked_failed(store: Store, layout: RunLayout) -> list[str]:
+Marks = Iterable[ObjectInfo] | None
+"""Marks that were listed, or None if that is still to be done."""
+
+
+def marked_failed(store: Store, layout: RunLayout, marks: Marks = None) -> list[str]:
     """Return the inputs whose jobs may have failed; only the result says whether they have."""
-    return _marked(store, layout, layout.failures, layout.failure)
+    return _marked(store, layout, layout.failures, layout.failure, marks)
 
 
-def marked_silent(store: Store, layout: RunLayout) -> list[str]:
+def marked_silent(store: Store, layout: RunLayout, marks: Marks = None) -> list[str]:
     """Return the inputs whose jobs may have succeeded without any output; as `marked_failed`."""
-    return _marked(store, layout, layout.silences, layout.silence)
+    return _marked(store, layout, layout.silences, layout.silence, marks)
 
 
 def _marked(
-    store: Store, layout: RunLayout, folder: Location, mark_of: Callable[[str], str]
+    store: Store, layout: RunLayout, folder: Location, mark_of: Callable[[str], str], listed: Marks
 ) -> list[str]:
-    marks = {item.key for item in store.list(folder.prefix)}
+    marks = {item.key for item in (store.list(folder.prefix) if listed is None else listed)}
     # A shortened mark does not name its input, so look for those in the manifest. It may end a
     # little early, to avoid cutting a character in two.
     shortened = {mark for mark in marks if len(mark.encode()) >= keys.MAX_S3_KEY_BYTES - 3}
@@ -150,9 +154,9 @@ def _marked(
     return sorted(found)
 
 
-def failed_results(store: Store, layout: RunLayout) -> list[Result]:
+def failed_results(store: Store, layout: RunLayout, marks: Marks = None) -> list[Result]:
     """Read the results of the jobs that failed, in the order of their keys."""
-    marked = marked_failed(store, layout)
+    marked = marked_failed(store, layout, marks)
     if len(marked) > SINGLE_READS:
         listed = list_results(store, layout, marked)
         places = (layout.result(key) for key in marked)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from parallelize.console import escape, shown
-from parallelize.runs.results.results import marked_silent, read_results
+from parallelize.runs.results.results import Marks, marked_silent, read_results
 from parallelize.units import plural
 from parallelize_core.layout import RunLayout
 from parallelize_core.result import Result
@@ -60,11 +60,11 @@ def of_marks(keys: Sequence[str], read: Callable[[Sequence[str]], Iterable[Resul
     return Silent(len(keys) - len(first) + len(found), found)
 
 
-def find_silent(store: Store, layout: RunLayout, run: Run) -> Silent:
+def find_silent(store: Store, layout: RunLayout, run: Run, marks: Marks = None) -> Silent:
     """Look for such files; a run that needs no outputs has none."""
     if not run.limits.halt_if_silent:
         return NONE_SILENT
-    marked = marked_silent(store, layout)
+    marked = marked_silent(store, layout, marks)
     return of_marks(marked, lambda keys: read_results(store, layout, keys))
 
 

@@ -20,7 +20,7 @@ from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
 from parallelize_core.result import Result
 from parallelize_core.run import Run
 from parallelize_core.segment import encode_line, pack, read_segment
-from parallelize_core.store import Store
+from parallelize_core.store import ObjectInfo, Store
 
 
 def keep(store: Store, layout: RunLayout, results: Iterable[tuple[Result, str]]) -> None:
@@ -37,14 +37,15 @@ def read_superseded(store: Store, layout: RunLayout) -> Iterator[tuple[str, list
         yield item.key, [result for _, result in read_segment(store.get(item.key))]
 
 
-def sweep(context: Context, run: Run) -> None:
+def sweep(context: Context, run: Run, kept: Iterable[ObjectInfo] | None = None) -> None:
     """Remove what is no longer needed: superseded results whose jobs have succeeded since.
 
-    With each go those of its outputs that the new result does not name, if they are still as the
-    job wrote them.
+    `kept` are their objects, if they were listed. With each
+    go those of its outputs that the new result does not name, if they are still as the job wrote
+    them.
     """
     store, layout = context.store, context.layout
-    kept = list(store.list(layout.superseded.prefix))
+    kept = [*(store.list(layout.superseded.prefix) if kept is None else kept)]
     if not kept:
         return
     listed = list_results(store, layout)

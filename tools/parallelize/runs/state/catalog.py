@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parallelize.console import shown
-from parallelize.runs.record.ownership import find_origin, find_run
+from parallelize.runs.record.ownership import find, find_run
 from parallelize.runs.record.reuse import COPIER
 from parallelize.runs.results.cache import Cache
 from parallelize.runs.state.snapshot import (
@@ -167,7 +167,7 @@ class Catalog:
 
     def _beginner(self, layout: RunLayout) -> str:
         """Return who started preparing a run that has no record yet."""
-        origin = find_origin(self._store, layout)
+        origin = find(self._store, layout).origin
         return origin.owner if origin else ""
 
 

@@ -9,10 +9,10 @@ from parallelize_core.errors import ParallelizeError, code_of
 from parallelize_core.run import Run
 
 
-def resume(context: Context, run: Run) -> None:
-    """Resume `run` if it is paused, and say so."""
+def resume(context: Context, run: Run, seen: pause.Seen | None = None) -> None:
+    """Resume `run` if it is paused, and say so; what was `seen` a moment ago is not read again."""
     # In this order: an agent that holds the group reads run.json afterwards.
-    if not pause.resume(context.store, context.layout):
+    if not pause.resume(context.store, context.layout, seen):
         return
     from parallelize.fleet import group as groups  # noqa: PLC0415 - seldom, and much to import
 

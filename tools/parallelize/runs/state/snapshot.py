@@ -8,19 +8,20 @@ the same. So watching a long run costs only listings.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from parallelize.bulk import list_each
 from parallelize.queues import RunCounts
 from parallelize.runs.files.twins import NO_TWINS, Twins, find_twins
-from parallelize.runs.record.ownership import find_run, no_run
+from parallelize.runs.record.ownership import no_run, run_of
 from parallelize.runs.results.cache import Cache
 from parallelize.runs.results.merge import Listing, Merge, merge_of, with_merge
 from parallelize.runs.results.results import decode_result, marked_failed, marked_silent
 from parallelize.runs.results.silent import NONE_SILENT, Silent, of_marks
 from parallelize.runs.results.versions import Versions, versions
+from parallelize.together import Later, Listed, Together
 from parallelize_core.errors import DecodeError
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.layout import RunLayout
@@ -88,7 +89,7 @@ class Reader:
         self,
         store: Store,
         layout: RunLayout,
-        count: Callable[[], RunCounts | None] = lambda: None,
+        count: Callable[[Together], Later[RunCounts | None]] = lambda _: lambda: None,
         clock: Callable[[], float] = time.time,
         patience_seconds: float | None = None,
     ) -> None:
@@ -107,18 +108,38 @@ class Reader:
 
     def snapshot(self) -> Snapshot:
         """Read the run as it is now; raise UsageError if there is no such run."""
-        run = find_run(self._store, self._layout.run_json)
-        if run is None:
-            raise no_run(self._store, self._layout)
-        heartbeats = heard(self._store, self._layout, self._heartbeats, self._clock)
-        outlines, sent = self._manifest()
-        splits = [self._layout.result(outline.first) for outline in outlines if outline.first]
+        return self.begin(Together(self._store))()
+
+    def begin(self, calls: Together) -> Later[Snapshot]:
+        """Take a snapshot, which begins together with other calls."""
+        layout = self._layout
+        record, manifest = calls.get(layout.run_json), calls.list(layout.manifest.prefix)
+        # By the time when they were listed, they are so old; other calls may take longer.
+        agents = calls.list_timed(layout.agents.prefix, self._clock)
+        counted = self._count(calls)
+        return lambda: self._snapshot(self._run(record()), agents(), manifest(), counted)
+
+    def _snapshot(
+        self,
+        run: Run,
+        agents: tuple[Sequence[ObjectInfo], float],
+        manifest: Iterable[ObjectInfo],
+        counted: Later[RunCounts | None],
+    ) -> Snapshot:
+        calls, layout = Together(self._store), self._layout
+        heartbeats, outlines, sent = self._reported(agents, manifest)
+        # After the heartbeats: what a worker says that it has done has its result.
+        splits = [self._layout.result(outline.first) for outline in outlines[1:] if outline.first]
         listed = list_each(self._store, self._layout.results.prefix, splits)
         results = self._versions(run, listed)
         # After the results: a mark is made before its result, so this misses none.
-        marked = marked_failed(self._store, self._layout)
-        failures = self._failures(marked, results)
+        marks, silences = calls.list(layout.failures.prefix), calls.list(layout.silences.prefix)
         jobs, all_sent = sum(outline.count for outline in outlines), sum(sent)
+        # Whether the merge counts is known when the failures are.
+        totals = {jobs, jobs + bool(run.then)}
+        may_look = any(self._looks_for_twins(run, results, total) for total in totals)
+        names = calls.list(layout.output.prefix) if may_look else None
+        failures = self._failures(marked_failed(self._store, layout, marks()), results)
         merge = merge_of(run, self._layout, results, failed=bool(failures))
         return Snapshot(
             layout=self._layout,
@@ -129,9 +150,9 @@ class Reader:
             finished=results,
             failures=failures,
             heartbeats=heartbeats,
-            queue=self._count(),
-            silent=self._silent(run, results, {failure.key for failure in failures}),
-            twins=self._twins(run, results, jobs + merge.counts),
+            queue=counted(),
+            silent=self._silent(run, results, {failure.key for failure in failures}, silences),
+            twins=self._twins(run, results, jobs + merge.counts, names),
             merge=merge,
             unread=unread_workers(self._layout, self._heartbeats),
         )
@@ -150,12 +171,22 @@ class Reader:
     def _place(self, key: str) -> str:
         return f"s3://{self._store.bucket}/{key}"
 
-    def _manifest(self) -> tuple[list[PartOutline], list[int]]:
-        """Return what each part contains, and how many entries of each were sent."""
-        items = list(self._store.list(self._layout.manifest.prefix))
-        parts = [item for item in items if item.key.endswith(PART_SUFFIX)]
-        cursors = [item for item in items if not item.key.endswith(PART_SUFFIX)]
-        return list(self._parts.read(parts)), list(self._cursors.read(cursors))
+    def _run(self, body: bytes | None) -> Run:
+        if body is None:
+            raise no_run(self._store, self._layout)
+        return run_of(self._store.bucket, self._layout.run_json, body)
+
+    def _reported(
+        self, agents: tuple[Sequence[ObjectInfo], float], manifest: Iterable[ObjectInfo]
+    ) -> tuple[tuple[Heartbeat, ...], list[PartOutline], list[int]]:
+        """Return the heartbeats, what each part contains, and how much of each was sent."""
+        listed, now = agents
+        beats, items = {item.key: item for item in listed}, [*manifest]
+        calls = Together(self._store)
+        reports = self._heartbeats.begin(calls, beats.values())
+        parts = self._parts.begin(calls, (i for i in items if i.key.endswith(PART_SUFFIX)))
+        cursors = self._cursors.begin(calls, (i for i in items if not i.key.endswith(PART_SUFFIX)))
+        return _dated(self._layout, beats, reports(), now), parts(), cursors()
 
     def _failures(self, marked: Iterable[str], results: Versions) -> tuple[Result, ...]:
         places = (self._layout.result(key) for key in marked)
@@ -163,29 +194,38 @@ class Reader:
         # A mark means nothing unless the result itself says so: a retry may have succeeded.
         return tuple(sorted((r for r in read if r.status == "failed"), key=lambda r: r.key))
 
-    def _silent(self, run: Run, results: Versions, failed: set[str]) -> Silent:
+    def _silent(self, run: Run, results: Versions, failed: set[str], listed: Listed) -> Silent:
         if not run.limits.halt_if_silent:
             return NONE_SILENT
         layout = self._layout
         marked = [
             key
-            for key in marked_silent(self._store, layout)
+            for key in marked_silent(self._store, layout, listed())
             if layout.result(key) in results and key not in failed
         ]
         return of_marks(
             marked, lambda keys: self._silences.read(_infos(results, map(layout.result, keys)))
         )
 
-    def _twins(self, run: Run, results: Versions, total: int) -> Twins:
-        place, count = self._layout.output, len(results)
-        if run.output != place or count > MOST_NAMED:
+    def _looks_for_twins(self, run: Run, results: Versions, total: int) -> bool:
+        """Whether the outputs' names have to be listed."""
+        before, count = self._twins_at[0], len(results)
+        return self._may_name(run, results) and not (
+            before <= count < min(total, MORE_NAMES * before)
+        )
+
+    def _may_name(self, run: Run, results: Versions) -> bool:
+        return run.output == self._layout.output and len(results) <= MOST_NAMED
+
+    def _twins(self, run: Run, results: Versions, total: int, listed: Listed | None) -> Twins:
+        """Return the twins among the outputs, whose names are `listed` if that may be needed."""
+        if not self._may_name(run, results):
             return NO_TWINS
-        before, twins = self._twins_at
-        if not before <= count < min(total, MORE_NAMES * before):
-            names = [place.relative(item.key) for item in self._store.list(place.prefix)]
-            twins = find_twins(names)
-            self._twins_at = count, twins
-        return twins
+        if listed and self._looks_for_twins(run, results, total):
+            place = self._layout.output
+            twins = find_twins([place.relative(item.key) for item in listed()])
+            self._twins_at = len(results), twins
+        return self._twins_at[1]
 
 
 def _infos(results: Versions, places: Iterable[str]) -> Iterator[ObjectInfo]:
@@ -206,7 +246,16 @@ def heard(
     """Return each worker's last heartbeat, with the time when S3 got it; `beats` caches them."""
     items = {item.key: item for item in store.list(layout.agents.prefix)}
     now = clock()
-    read = [beat for beat in beats.read(items.values()) if beat is not None]
+    return _dated(layout, items, beats.read(items.values()), now)
+
+
+def _dated(
+    layout: RunLayout,
+    items: Mapping[str, ObjectInfo],
+    beats: Iterable[Heartbeat | None],
+    now: float,
+) -> tuple[Heartbeat, ...]:
+    read = [beat for beat in beats if beat is not None]
     places = [layout.heartbeat(beat.worker) for beat in read]
     return tuple(
         beat.as_listed(items[place], now) if place in items else beat

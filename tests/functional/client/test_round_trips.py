@@ -1,0 +1,185 @@
+"""How often commands wait for the network, and what they do if what they have read changes."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from tests.bench.client.finished import finish_all
+from tests.bench.client.scene import Scene, scene
+from tests.bench.small_cloud.process import small_cloud
+from tests.functional.client.conftest import Project
+
+from parallelize.context import Context, open_context
+from parallelize.operations.enqueue import send_jobs
+from parallelize.operations.prep import prepare
+from parallelize.options import Common
+from parallelize.runs.record.ownership import OthersRunError, load_run
+from parallelize_core.manifest import read_entries
+from parallelize_core.pause import pause
+
+PROGRAM = Path(sys.executable).with_name("parallelize")
+
+DELAY_SECONDS = 0.15
+"""Of each request: requests that a command makes at the same time arrive within less."""
+
+
+@dataclass(frozen=True)
+class Trips:
+    """How many requests a command makes, and how often it waits for an answer before the next."""
+
+    requests: int
+    waits: int
+
+
+AT_MOST = {
+    "prep of a new run": Trips(18, 8),
+    "prep of an unchanged run": Trips(15, 5),
+    "enqueue": Trips(23, 11),
+    "status": Trips(18, 5),
+    "failures": Trips(4, 1),
+    "download": Trips(8, 4),
+}
+"""Of a run with one file. In November 2026, when each was asked for when it was needed, it was 32
+requests for the first prep, 21 for the second, 28 for enqueue, 20, 4 and 9 for the others, nearly
+all of them one after the other."""
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[dict[str, Trips]]:
+    """What each command took, in a run with one file."""
+    with small_cloud() as cloud, scene(cloud, "trips", None) as project:
+        project.fill(1, 4096)
+        found = {
+            "prep of a new run": _count(project, "prep"),
+            "prep of an unchanged run": _count(project, "prep"),
+            "enqueue": _count(project, "enqueue"),
+        }
+        finish_all(cloud, project.name, project.inputs)
+        yield {
+            **found,
+            "status": _count(project, "status"),
+            "failures": _count(project, "failures"),
+            "download": _count(project, "download", project.root / "out"),
+        }
+
+
+def _count(project: Scene, *command: str | Path) -> Trips:
+    project.cloud.delay(DELAY_SECONDS)
+    project.cloud.forget()
+    project.run(PROGRAM, *command)
+    stats = project.cloud.stats()
+    project.cloud.delay(0)
+    return Trips(sum(calls["count"] for calls in stats["calls"].values()), stats["waits"])
+
+
+@pytest.mark.parametrize("command", AT_MOST)
+def test_a_command_makes_few_requests_and_waits_for_few_of_them(
+    made: dict[str, Trips], command: str
+) -> None:
+    took, at_most = made[command], AT_MOST[command]
+    assert took.requests <= at_most.requests
+    assert took.waits <= at_most.waits
+
+
+def keys(project: Project) -> list[str]:
+    return [entry.key for entry in read_entries(project.store, project.layout)]
+
+
+def interrupted(project: Project, meanwhile: Callable[[], object]) -> Context:
+    """Return a context whose first remark comes when something else has happened.
+
+    `prep` makes one between the look at what is there and its first write.
+    """
+    waiting = [meanwhile]
+
+    def tell(_: str) -> None:
+        while waiting:
+            waiting.pop()()
+
+    project.add(".DS_Store")
+    return replace(open_context(Common()), tell=tell)
+
+
+def test_two_first_preps_of_a_project_at_once_add_each_input_once(project: Project) -> None:
+    project.add("a.txt", "b.txt")
+
+    def other() -> None:
+        prepare(open_context(Common()))
+        pause(project.store, project.layout, "stop")
+
+    made = prepare(interrupted(project, other))
+    assert (made.inputs, keys(project)) == (2, ["a.txt", "b.txt"])
+    assert load_run(project.store, project.context).paused == "stop", "what happened to it is kept"
+
+
+def test_inputs_that_another_prep_has_added_meanwhile_are_not_added_twice(project: Project) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    project.add("b.txt")
+
+    def other() -> None:
+        project.add("c.txt")
+        prepare(open_context(Common()))
+
+    made = prepare(interrupted(project, other))
+    assert (made.inputs, keys(project)) == (3, ["a.txt", "b.txt", "c.txt"])
+
+
+def test_a_pause_during_a_prep_that_changes_the_run_is_kept(project: Project) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    project.write_script("#!/bin/sh\n# another\n")
+    before = load_run(project.store, project.context)
+    prepare(interrupted(project, lambda: pause(project.store, project.layout, "stop")))
+    after = load_run(project.store, project.context)
+    assert (after.paused, after.recipe == before.recipe) == ("stop", False)
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["new", "cleaned meanwhile"])
+def test_a_run_that_another_project_takes_meanwhile_is_left_to_it(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    project.add("a.txt")
+    if there:
+        prepare(open_context(Common()))
+        project.add("c.txt")
+    theirs = Project(tmp_path / "theirs", project.run, project.call)
+    theirs.folder.mkdir()
+    shutil.copy(project.folder / "parallelize.toml", theirs.folder)
+    shutil.copytree(project.folder / "env", theirs.folder / "env")
+    theirs.add("b.txt")
+    owned: list[list[tuple[str, str]]] = []
+
+    def other() -> None:
+        if there:
+            assert project.call("clean", "--yes") == 0
+        monkeypatch.chdir(theirs.folder)
+        prepare(open_context(Common()))
+        monkeypatch.chdir(project.folder)
+        owned.append(_objects(project))
+
+    with pytest.raises(OthersRunError):
+        prepare(interrupted(project, other))
+    assert _objects(project) == owned[0]
+
+
+def _objects(project: Project) -> list[tuple[str, str]]:
+    return [(item.key, item.etag) for item in project.store.list(project.layout.root.prefix)]
+
+
+def test_a_run_that_is_paused_is_resumed_by_enqueue_and_keeps_what_was_forgiven(
+    project: Project,
+) -> None:
+    project.add("a.txt", "b.txt")
+    prepare(open_context(Common()))
+    send_jobs(open_context(Common()), limit=1)
+    project.finish("a.txt", failed=True)
+    pause(project.store, project.layout, "stop")
+    send_jobs(open_context(Common()))
+    run = load_run(project.store, project.context)
+    assert (run.paused, run.forgiven) == ("", 1)
