@@ -71,10 +71,20 @@ MUTATIONS = (
         "input-checksum",
         "a file that has changed since it was read is not stored by its old checksum",
         "tools/parallelize/runs/files/uploads.py",
-        "    if file.sha256 and file.sha256 != sha256:",
-        "    if file.sha256 and not sha256:",
+        "    sha256 = file.sha256 or hashlib.sha256(body).hexdigest()\n",
+        "    sha256 = hashlib.sha256(body).hexdigest()\n",
         (
             "unit/client/test_uploads.py::test_a_file_is_not_stored_by_the_checksum_of_what_it_was_before",
+        ),
+    ),
+    Mutation(
+        "checksum-signed",
+        "S3 is told which SHA-256 a body must have, over TLS, too",
+        "agent/parallelize_core/transport/objects.py",
+        "        digest = sha256 or (",
+        "        digest = (",
+        (
+            "functional/core/transport/test_uploads.py::test_a_body_with_another_checksum_than_the_caller_says_is_refused_by_s3",
         ),
     ),
     Mutation(

@@ -40,6 +40,9 @@ FILES = 128
 LOOK_SECONDS = 0.02
 """How often it is looked whether a process waits; a bucket's answers usually take 30 ms."""
 
+TOGETHER_SECONDS = 1.0
+"""How long calls go together once a process has waited, after which it is looked again."""
+
 BUSY_SHARE = 0.75
 """A process waits if it works for less than this share of the time, all its threads together.
 
@@ -182,10 +185,11 @@ async def in_flight(
     tasks = [asyncio.create_task(work()) for _ in range(at_once)]
     try:
         await asyncio.gather(*tasks)
-    finally:
+    except BaseException:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 class Pace:
@@ -202,20 +206,24 @@ class Pace:
     ) -> None:
         self._clock, self._worked = clock, worked
         self._looked = clock(), worked()
-        self._waits = False
+        self._until = 0.0
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limited = descriptors != resource.RLIM_INFINITY
         self._at_once = max(1, (descriptors - FILES) // AT_ONCE) if limited else AT_ONCE
 
     @property
     def waits(self) -> bool:
-        """Whether the process has mostly waited of late."""
+        """Whether the process mostly waits when it makes one call after the other."""
         since, worked = self._looked
         now = self._clock()
-        if now - since >= LOOK_SECONDS:
+        if now < self._until:
+            # Together, calls keep it busy however long each takes.
             self._looked = now, self._worked()
-            self._waits = self._looked[1] - worked < BUSY_SHARE * (now - since)
-        return self._waits
+        elif now - since >= LOOK_SECONDS:
+            self._looked = now, self._worked()
+            if self._looked[1] - worked < BUSY_SHARE * (now - since):
+                self._until = now + TOGETHER_SECONDS
+        return now < self._until
 
     async def each(self, do: Callable[[Item], Awaitable[None]], items: Sequence[Item]) -> None:
         """Do something to each item of a group; the first error cancels everything running."""

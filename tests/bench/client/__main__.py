@@ -40,12 +40,14 @@ class Bench:
     cloud_core: int | None
     count: int
     size: int
+    delay: float = 0.0
     tiny: bool = False
 
     def transfers(self, count: int, size: int) -> Iterator[Figure]:
         """Files up and down."""
         load = Load(FEW, min(size, MIB)) if self.tiny else Load(count, size)
         with small_cloud(self.cloud_core) as cloud:
+            cloud.delay(self.delay)
             yield from measure_transfers(cloud, self.clients, load, self.rounds, self.core)
 
     def enqueue(self) -> Iterator[Figure]:
@@ -84,7 +86,9 @@ def main() -> None:
     core = allowed[0] if options.one_core else None
     clients = dict(options.client) if options.client else {"parallelize": CLIENT}
     rounds, count = (1, FEW) if options.tiny else (options.rounds, options.count)
-    bench = Bench(clients, rounds, core, cloud_core, count, options.size, options.tiny)
+    bench = Bench(
+        clients, rounds, core, cloud_core, count, options.size, options.delay, options.tiny
+    )
     report = Report(describe_machine())
     _say(", ".join(f"{name} {value}" for name, value in report.machine.items()))
     _say(HEAD)
@@ -103,6 +107,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=0, help="of files, jobs or results")
     parser.add_argument("--size", type=int, default=4096, help="bytes of each small file")
+    parser.add_argument(
+        "--delay", type=float, default=0.0, metavar="SECONDS",
+        help="how long the server takes for each request of a transfer",
+    )  # fmt: skip
     parser.add_argument(
         "--one-core", action="store_true", help="give a client one core, and no other"
     )

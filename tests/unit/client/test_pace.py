@@ -7,7 +7,7 @@ import resource
 
 import pytest
 
-from parallelize.wire import AT_ONCE, BUSY_SHARE, FILES, LOOK_SECONDS, Pace
+from parallelize.wire import AT_ONCE, BUSY_SHARE, FILES, LOOK_SECONDS, TOGETHER_SECONDS, Pace
 
 SECONDS = 30.0
 
@@ -60,8 +60,18 @@ def test_a_process_that_works_again_makes_one_call_after_the_other() -> None:
     process.go_on(1)
     assert pace.waits
     process.share = 1.0
-    process.go_on(1)
+    process.go_on(TOGETHER_SECONDS)
     assert not pace.waits
+
+
+def test_calls_that_keep_a_process_busy_together_go_on_together_for_some_time() -> None:
+    process = Process(share=0.1)
+    pace = process.pace()
+    process.go_on(1)
+    assert pace.waits
+    process.share = 1.0
+    process.go_on(TOGETHER_SECONDS / 2)
+    assert pace.waits
 
 
 def test_a_short_time_says_nothing() -> None:
