@@ -86,9 +86,11 @@ class Wire:
 
     def run(self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
         """Run `work` on the loop, and return its result; ctrl-C cancels it."""
+        made: list[Made] = []
         with self._turn:
             try:
-                return self._runner.run(self._do(work))
+                self._runner.run(self._do(work, made))
+                return made[0]
             except ParallelizeError as error:
                 # Its traceback has the frame that has the task that has the error. Until this
                 # circle is collected, it keeps what its callers have: of a look, all results.
@@ -102,13 +104,20 @@ class Wire:
         """
         return outlast(BUSY, lambda: self.run(call))
 
-    async def _do(self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
+    async def _do(
+        self, work: Callable[[AsyncClients], Coroutine[Any, Any, Made]], made: list[Made]
+    ) -> None:
+        """Do the work, and put what it returns into `made`.
+
+        If a task returned it, Python would put all of it into words after each run: it looks up
+        what ctrl-C does in an enum, and the error that this raises within tells of the task.
+        """
         if self._clients is None:
             self._clients = AsyncClients(
                 self._opened, PARTS_AT_ONCE, terms=self._terms, plain=self._plain
             )
         try:
-            return await work(self._clients)
+            made.append(await work(self._clients))
         finally:
             await self._clients.settled()
 

@@ -152,6 +152,23 @@ def test_many_prefixes_are_listed_at_the_same_time(
     assert found == [f"in/{number:05}" for number in range(COUNT)]
 
 
+def test_what_comes_of_a_run_is_not_put_into_words(wire: Wire) -> None:
+    worded = []
+
+    class Large:
+        """A page of a listing takes milliseconds."""
+
+        def __repr__(self) -> str:
+            worded.append(self)
+            return "large"
+
+    async def look(_: AsyncClients) -> Large:
+        return Large()
+
+    assert isinstance(wire.run(look), Large)
+    assert not worded
+
+
 def test_many_objects_come_in_their_order_and_none_for_those_that_are_not_there(
     store: WireStore,
 ) -> None:
