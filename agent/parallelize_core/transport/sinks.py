@@ -7,7 +7,7 @@ import base64
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -17,6 +17,11 @@ from parallelize_core.transport.connection import BrokenAnswerError
 
 LOOP_BYTES = 64 * 1024
 """Up to this size, data is hashed or written on the loop: handing it to a thread costs more."""
+
+
+HELD_BYTES = 1024 * 1024
+"""What is gathered of a body for a thread that writes it: handing over a piece takes as long as
+writing it."""
 
 
 class _Hash(Protocol):
@@ -135,14 +140,16 @@ class FilePart:
         self._descriptor = -1
         self._start = part.start if part is not None else 0
         self._most = 0
-        self._written = 0
+        self._taken = 0
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._checksum = Checksum(self.reply, wanted=False)
 
     async def begin(self, reply: Reply) -> bool:
         """Start at the offset."""
         if "content-length" not in reply.headers:
             raise BrokenAnswerError("an object that does not tell its length")
-        self.reply, self._written = reply, 0
+        self.reply, self._taken, self._held, self._held_bytes = reply, 0, [], 0
         self.size = int(reply.headers["content-length"])
         self._most = self._part.size if self._part is not None else part_bytes(self.size)
         self._checksum = Checksum(reply, wanted=self._checks)
@@ -152,32 +159,51 @@ class FilePart:
         return True
 
     async def write(self, data: bytes) -> bool:
-        """Write a piece; a long one in a thread."""
-        piece = data[: self._most - self._written]
-        offset = self._start + self._written
-        if len(piece) <= LOOP_BYTES:
-            self._checksum.update(piece)
-            write_all(self._descriptor, piece, offset)
-        else:
-            # A cancelled call closes its file while the thread still writes to a duplicate.
-            own = os.dup(self._descriptor)
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._pool, self._write, own, piece, offset)
-        self._written += len(piece)
-        return self._written < self._most or self._most >= self.size
+        """Take a piece; many of them are written together."""
+        piece = data[: self._most - self._taken]
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+        self._taken += len(piece)
+        wanted = self._taken < self._most or self._most >= self.size
+        if self._held_bytes >= HELD_BYTES or not wanted:
+            await self._write_held()
+        return wanted
 
     async def finish(self) -> None:
-        """Verify what was written."""
-        if self._written != self.size:
-            raise BrokenAnswerError(f"{self._written:,} bytes of {self.size:,}")
+        """Write the rest, and verify what was written."""
+        await self._write_held()
+        if self._taken != self.size:
+            raise BrokenAnswerError(f"{self._taken:,} bytes of {self.size:,}")
         self._checksum.check()
 
-    def _write(self, descriptor: int, data: bytes, offset: int) -> None:
+    async def _write_held(self) -> None:
+        """Write what is held; much of it in a thread."""
+        pieces, size = self._held, self._held_bytes
+        self._held, self._held_bytes = [], 0
+        offset = self._start + self._taken - size
+        if size <= LOOP_BYTES:
+            self._write(self._descriptor, pieces, offset)
+            return
+        # A cancelled call closes its file while the thread still writes to a duplicate.
+        own = os.dup(self._descriptor)
+        writing = self._pool.submit(self._write_and_close, own, pieces, offset)
         try:
-            self._checksum.update(data)
-            write_all(descriptor, data, offset)
+            await asyncio.wrap_future(writing)
+        finally:
+            if writing.cancelled():  # before it began
+                os.close(own)
+
+    def _write_and_close(self, descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
+        try:
+            self._write(descriptor, pieces, offset)
         finally:
             os.close(descriptor)
+
+    def _write(self, descriptor: int, pieces: Sequence[bytes], offset: int) -> None:
+        for piece in pieces:
+            self._checksum.update(piece)
+            write_all(descriptor, piece, offset)
+            offset += len(piece)
 
 
 def write_all(descriptor: int, content: bytes, offset: int) -> None:

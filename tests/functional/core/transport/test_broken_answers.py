@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ from parallelize_core.transport.answers import Reply
 from parallelize_core.transport.client import Request
 from parallelize_core.transport.connection import BrokenAnswerError, Patience
 from parallelize_core.transport.retries import ATTEMPTS
-from parallelize_core.transport.sinks import FilePart
+from parallelize_core.transport.sinks import HELD_BYTES, FilePart
 
 BODY = bytes(range(256)) * 1024
 CHECKSUM = base64.b64encode(zlib.crc32(BODY).to_bytes(4, "big")).decode()
@@ -251,6 +253,36 @@ def test_a_file_with_fewer_bytes_than_were_promised_is_not_whole(tmp_path: Path)
                 await place.finish()
 
     asyncio.run(body())
+
+
+def descriptors(path: Path) -> int:
+    """Return how many descriptors of this process are this file's."""
+    there = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            there += link.readlink() == path
+    return there
+
+
+def test_a_write_that_is_cancelled_before_it_begins_keeps_no_descriptor(tmp_path: Path) -> None:
+    go_on = threading.Event()
+
+    async def body(place: FilePart) -> int:
+        await place.begin(Reply(200, {"content-length": f"{HELD_BYTES}"}))
+        writing = asyncio.create_task(place.write(bytes(HELD_BYTES)))
+        await asyncio.sleep(0)
+        assert descriptors(tmp_path / "file") == 2
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        return descriptors(tmp_path / "file")
+
+    with (tmp_path / "file").open("wb") as file, ThreadPoolExecutor(1) as pool:
+        pool.submit(go_on.wait)
+        try:
+            assert asyncio.run(body(FilePart(file.fileno, pool, checks=False))) == 1
+        finally:
+            go_on.set()
 
 
 def test_a_large_file_is_never_put_together_from_two_versions(tmp_path: Path) -> None:
