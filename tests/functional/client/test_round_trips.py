@@ -16,11 +16,13 @@ from tests.functional.client.conftest import Project
 
 from parallelize.context import Context, open_context
 from parallelize.operations.enqueue import send_jobs
-from parallelize.operations.prep import prepare
+from parallelize.operations.prep import Prepared, prepare
 from parallelize.options import Common
-from parallelize.runs.record.ownership import OthersRunError, load_run
+from parallelize.runs.record.ownership import OthersRunError, find_run, load_run
+from parallelize_core.errors import ServiceError
 from parallelize_core.manifest import read_entries
 from parallelize_core.pause import pause
+from parallelize_core.run import Run
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
 
@@ -105,16 +107,53 @@ def interrupted(project: Project, meanwhile: Callable[[], object]) -> Context:
     return replace(open_context(Common()), tell=tell)
 
 
-def test_two_first_preps_of_a_project_at_once_add_each_input_once(project: Project) -> None:
+def prepare_while(project: Project, moment: str, meanwhile: Callable[[], None]) -> Prepared:
+    """Prepare a new run while something else happens, before or after it was made ours."""
+    if moment == "before":
+        return prepare(interrupted(project, meanwhile))
+    return prepare(open_context(Common()), before_sending=lambda _: meanwhile())
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_two_first_preps_of_a_project_at_once_add_each_input_once(
+    project: Project, moment: str
+) -> None:
     project.add("a.txt", "b.txt")
 
     def other() -> None:
         prepare(open_context(Common()))
         pause(project.store, project.layout, "stop")
 
-    made = prepare(interrupted(project, other))
+    made = prepare_while(project, moment, other)
     assert (made.inputs, keys(project)) == (2, ["a.txt", "b.txt"])
     assert load_run(project.store, project.context).paused == "stop", "what happened to it is kept"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("OUTPUT_TO", "s3://auto/elsewhere/"),
+        ("RUN_COMMAND", "./job.sh --other"),
+        ("RUN_THEN", "./job.sh"),
+        ("RUN_TIMEOUT", "7m"),
+    ],
+)
+def test_of_two_first_preps_with_other_settings_the_second_replaces_nothing(
+    project: Project, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, moment: str
+) -> None:
+    project.add("a.txt")
+    theirs: list[Run] = []
+
+    def other() -> None:
+        with monkeypatch.context() as patch:
+            patch.setenv(f"PARALLELIZE_{setting}", value)
+            prepare(open_context(Common()))
+        theirs.append(load_run(project.store, project.context))
+
+    with pytest.raises(ServiceError, match="another client changed"):
+        prepare_while(project, moment, other)
+    assert [load_run(project.store, project.context)] == theirs
 
 
 def test_inputs_that_another_prep_has_added_meanwhile_are_not_added_twice(project: Project) -> None:
@@ -138,6 +177,21 @@ def test_a_pause_during_a_prep_that_changes_the_run_is_kept(project: Project) ->
     prepare(interrupted(project, lambda: pause(project.store, project.layout, "stop")))
     after = load_run(project.store, project.context)
     assert (after.paused, after.recipe == before.recipe) == ("stop", False)
+
+
+def test_a_run_that_is_cleaned_during_a_prep_is_not_called_complete(
+    project: Project,
+) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+
+    def other() -> None:
+        assert project.call("clean", "--yes") == 0
+
+    with pytest.raises(ServiceError, match="another client changed") as caught:
+        prepare(interrupted(project, other))
+    assert caught.value.fix == "try again"
+    assert find_run(project.store, project.layout.run_json) is None
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["new", "cleaned meanwhile"])
