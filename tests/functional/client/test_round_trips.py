@@ -7,19 +7,21 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.bench.client.finished import finish_all
 from tests.bench.client.scene import Scene, scene
 from tests.bench.small_cloud.process import small_cloud
-from tests.functional.client.conftest import Project
+from tests.functional.client.conftest import Project, with_store
 
 from parallelize.context import Context, open_context
 from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.prep import Prepared, prepare
 from parallelize.options import Common
 from parallelize.runs.record.ownership import OthersRunError, find_run, load_run
-from parallelize_core.errors import ServiceError
+from parallelize_core.errors import NoRunError, ServiceError
+from parallelize_core.job import JobMessage
 from parallelize_core.manifest import read_entries
 from parallelize_core.pause import pause
 from parallelize_core.run import Run
@@ -41,7 +43,7 @@ class Trips:
 AT_MOST = {
     "prep of a new run": Trips(18, 8),
     "prep of an unchanged run": Trips(15, 5),
-    "enqueue": Trips(23, 11),
+    "enqueue": Trips(23, 12),
     "status": Trips(18, 5),
     "failures": Trips(4, 1),
     "download": Trips(8, 4),
@@ -202,10 +204,7 @@ def test_a_run_that_another_project_takes_meanwhile_is_left_to_it(
     if there:
         prepare(open_context(Common()))
         project.add("c.txt")
-    theirs = Project(tmp_path / "theirs", project.run, project.call)
-    theirs.folder.mkdir()
-    shutil.copy(project.folder / "parallelize.toml", theirs.folder)
-    shutil.copytree(project.folder / "env", theirs.folder / "env")
+    theirs = copied(project, tmp_path / "theirs")
     theirs.add("b.txt")
     owned: list[list[tuple[str, str]]] = []
 
@@ -222,8 +221,94 @@ def test_a_run_that_another_project_takes_meanwhile_is_left_to_it(
     assert _objects(project) == owned[0]
 
 
+def copied(project: Project, folder: Path) -> Project:
+    """Make another project whose run has the same name."""
+    folder.mkdir()
+    shutil.copy(project.folder / "parallelize.toml", folder)
+    shutil.copytree(project.folder / "env", folder / "env")
+    return Project(folder, project.run, project.call)
+
+
 def _objects(project: Project) -> list[tuple[str, str]]:
     return [(item.key, item.etag) for item in project.store.list(project.layout.root.prefix)]
+
+
+class MeanwhileStore:
+    """A bucket in which something happens once a part of the manifest is read."""
+
+    def __init__(self, project: Project, meanwhile: Callable[[], object]) -> None:
+        self._store = project.store
+        self._parts = project.layout.manifest.prefix
+        self._waiting = [meanwhile]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, key: str) -> bytes:
+        found = self._store.get(key)
+        if key.startswith(self._parts) and self._waiting:
+            self._waiting.pop()()
+        return found
+
+
+def send_while(project: Project, meanwhile: Callable[[], object]) -> None:
+    """Send the jobs while something else happens, just after the first look."""
+    send_jobs(with_store(open_context(Common()), MeanwhileStore(project, meanwhile)))
+
+
+def test_a_run_that_is_paused_while_its_manifest_is_read_is_resumed(project: Project) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    send_while(project, lambda: pause(project.store, project.layout, "stop"))
+    assert not load_run(project.store, project.context).paused
+
+
+def test_an_input_that_is_corrected_while_the_manifest_is_read_is_sent_as_it_is_then(
+    project: Project,
+) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+
+    def other() -> None:
+        (project.folder / "inputs" / "a.txt").write_text("corrected")
+        prepare(open_context(Common()))
+
+    send_while(project, other)
+    (message,) = project.context.queues.main.receive(10, 0, 60)
+    entry = next(read_entries(project.store, project.layout))
+    assert JobMessage.decode(message.body).etag == entry.etag
+    assert project.content_of("a.txt") == b"corrected"
+
+
+def test_jobs_of_a_run_that_another_project_takes_while_the_manifest_is_read_are_left_to_it(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    owned: list[list[tuple[str, str]]] = []
+
+    def other() -> None:
+        assert project.call("clean", "--yes") == 0
+        theirs = copied(project, tmp_path / "theirs")
+        theirs.add("a.txt")
+        monkeypatch.chdir(theirs.folder)
+        prepare(open_context(Common()))
+        monkeypatch.chdir(project.folder)
+        owned.append(_objects(project))
+
+    with pytest.raises(OthersRunError):
+        send_while(project, other)
+    assert _objects(project) == owned[0], "not even a cursor is written"
+
+
+def test_a_run_that_is_cleaned_while_its_manifest_is_read_does_not_begin_again(
+    project: Project,
+) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    with pytest.raises(NoRunError):
+        send_while(project, lambda: project.call("clean", "--yes"))
+    assert _objects(project) == []
 
 
 def test_a_run_that_is_paused_is_resumed_by_enqueue_and_keeps_what_was_forgiven(
