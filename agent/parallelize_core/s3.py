@@ -144,8 +144,9 @@ class AsyncS3Store:
         """Write a small object; see `AsyncStore`."""
         try:
             return await self._put(key, lambda: body, len(body), condition, metadata, sha256)
-        except UnavailableError:
-            # S3 refuses a body whose SHA-256 is not the one that was signed.
+        except ParallelizeError:
+            # S3 refuses a body whose SHA-256 is not the one that was signed; others may say so in
+            # other words.
             check_content(body, sha256)
             raise
 

@@ -48,6 +48,9 @@ At its usual 700 it would visit all imported modules again and again, for a thir
 command that reads a million records; a command makes few cycles. Imports make 100,000 objects.
 """
 
+DESCRIPTORS = 1024
+"""Files and connections that a command may have open at a time: the usual limit on Linux."""
+
 WHAT_IT_IS = "Run one command over very many files on machines that come and go."
 
 WORK = "The work"
@@ -192,10 +195,21 @@ def _check_platform() -> None:
         )  # fmt: skip
 
 
+def _allow_descriptors() -> None:
+    """Allow as many connections as Linux does; a shell on macOS allows 256 descriptors."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < DESCRIPTORS:  # without a limit it is -1 on Linux
+        most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def run(tokens: Sequence[str]) -> int:
     """Execute a command line; return its exit code."""
     try:
         _check_platform()
+        _allow_descriptors()
         if not tokens or tokens[0] in {"--help", "-h"}:
             answer(overview())
             return 0

@@ -44,6 +44,15 @@ LARGE_AT_ONCE = 8
 BUDGET_BYTES = 32 * 1024 * 1024
 """Limit for the files that are in memory at a time."""
 
+FIRST_BYTES = 256 * 1024
+"""On their way before it is known what the line carries; at 0.2 Mbit/s they take ten seconds."""
+
+AHEAD_SECONDS = 2.0
+"""What a line carries in this time is on its way: more than any latency, less than S3's patience.
+
+S3 closes a connection on which nothing arrives for some 20 seconds, and so do we.
+"""
+
 
 def in_parallel(
     do: Callable[[Item], Made], items: Iterable[Item], threads: int = THREADS
@@ -116,25 +125,45 @@ class DiskThreads:
 
 
 class ByteBudget:
-    """Limits the bytes in memory; a larger item takes the whole budget for itself."""
+    """Limits the bytes on their way: to what the line carries in a short time, and what fits.
 
-    def __init__(self, total: int = BUDGET_BYTES) -> None:
-        self._total = self._left = total
+    On a thin line nothing is gained by more, and each answer would be so late that it is given up.
+    """
+
+    def __init__(
+        self, most: int = BUDGET_BYTES, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most, self._total = most, min(most, FIRST_BYTES)
+        self._used = 0
+        self._clock = clock
+        self._since, self._moved = clock(), 0.0
         self._changed = asyncio.Condition()
 
-    async def take(self, size: int) -> int:
-        """Wait for room; return how many bytes to give back."""
-        size = min(size, self._total)
+    async def take(self, size: int) -> None:
+        """Wait for room for `size` bytes; a larger item than all of it goes alone."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._left >= size)
-            self._left -= size
-        return size
+            await self._changed.wait_for(lambda: not self._used or self._used + size <= self._total)
+            self._used += size
+            self._changed.notify()  # there may be room for another, too
 
     async def give_back(self, size: int) -> None:
-        """Give bytes back."""
+        """Give back the bytes of an item that was moved."""
         async with self._changed:
-            self._left += size
-            self._changed.notify_all()
+            self._used -= size
+            self._total = self._carried(size)
+            self._changed.notify()
+
+    def _carried(self, size: int) -> int:
+        """Return how many bytes the line carries in a short time, as it did of late."""
+        self._moved += size
+        seconds = self._clock() - self._since
+        if seconds > AHEAD_SECONDS:
+            # Forget the older half, so that the rate is that of the last seconds.
+            self._since += seconds / 2
+            self._moved /= 2
+            seconds /= 2
+        ahead = int(AHEAD_SECONDS * self._moved / seconds) if seconds else self._most
+        return min(self._most, max(FIRST_BYTES, ahead))
 
 
 def groups(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:

@@ -228,7 +228,7 @@ class Commit:
         self, key: str, file: OutputFile, condition: Condition, metadata: dict[str, str]
     ) -> str | None:
         if file.content is not None:
-            return await self.outputs.put(key, file.content, condition, metadata, file.sha256)
+            return await self.outputs.put(key, file.content, condition, metadata)
         path = os.path.realpath(file.path, strict=True)
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with io.FileIO(descriptor, "rb") as opened:

@@ -37,6 +37,7 @@ def is_known(cache: Path, file: Path) -> bool:
     with known_contents(cache) as known:
         found = known.find(file)
     assert found in {None, fingerprint(file, etag=False)}
+    assert found is None or found.modified_ns == file.stat().st_mtime_ns
     return found is not None
 
 

@@ -69,3 +69,25 @@ def test_on_macos_the_local_cloud_is_said_to_need_linux() -> None:
     done = python(AS_ON.format(before=before, platform="darwin", words=["run", "--local"]))
     assert done.returncode == 2
     assert "the local cloud runs on Linux only" in done.stderr
+
+
+WITH_DESCRIPTORS = """
+import resource, sys
+from parallelize.cli import run
+resource.setrlimit(resource.RLIMIT_NOFILE, tuple(map(int, sys.argv[1:])))
+run([])
+print(*resource.getrlimit(resource.RLIMIT_NOFILE), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "then"), [(256, 4096, 1024), (256, 512, 512), (2048, 4096, 2048)]
+)
+def test_a_command_may_have_as_many_connections_on_macos_as_on_linux(
+    soft: int, hard: int, then: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_DESCRIPTORS, f"{soft}", f"{hard}"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stderr.split() == [f"{then}", f"{hard}"]

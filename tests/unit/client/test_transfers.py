@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelize.transfers import (
+    BUDGET_BYTES,
+    FIRST_BYTES,
     GROUP_BYTES,
     GROUP_FILES,
     SHA256,
@@ -115,19 +117,79 @@ def test_files_are_put_together_in_their_order_and_only_small_ones(sizes: list[i
 
 def test_no_more_is_in_memory_than_the_budget_has() -> None:
     budget = ByteBudget(10)
-    held, most = 0, 0
+    held: list[int] = []
+    seen: list[list[int]] = []
 
     async def use(size: int) -> None:
-        nonlocal held, most
-        taken = await budget.take(size)
-        held += taken
-        most = max(most, held)
+        await budget.take(size)
+        held.append(size)
+        seen.append([*held])
         await asyncio.sleep(0)
-        held -= taken
-        await budget.give_back(taken)
+        held.remove(size)
+        await budget.give_back(size)
 
     async def all_at_once() -> None:
         await asyncio.gather(*(use(size) for size in (3, 4, 5, 6, 20, 1, 10, 2)))
 
     asyncio.run(all_at_once())
-    assert most <= 10
+    assert all(sum(together) <= 10 or together == [20] for together in seen)
+    assert [20] in seen
+
+
+def fits(budget: ByteBudget, size: int) -> int:
+    """Return how many items of `size` bytes are on their way before one has to wait."""
+
+    async def count() -> int:
+        tasks = [asyncio.create_task(budget.take(size)) for _ in range(1000)]
+        for _ in range(3000):
+            await asyncio.sleep(0)
+        done = [task for task in tasks if task.done()]
+        for task in tasks:
+            task.cancel()
+        return len(done)
+
+    return asyncio.run(count())
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_second", "room"),
+    [(25_000, FIRST_BYTES), (1_000_000, 2_000_000), (10**9, BUDGET_BYTES)],
+    ids=["thin line", "broad line", "local server"],
+)
+def test_as_much_is_on_its_way_as_the_line_carries_in_two_seconds(
+    bytes_per_second: int, room: int
+) -> None:
+    now = 100.0
+    budget = ByteBudget(clock=lambda: now)
+    size = 64 * 1024
+
+    async def move() -> None:
+        nonlocal now
+        for _ in range(200):
+            await budget.take(size)
+            now += size / bytes_per_second
+            await budget.give_back(size)
+
+    asyncio.run(move())
+    assert fits(budget, size) == min(1000, room // size)
+
+
+def test_little_is_on_its_way_before_it_is_known_what_the_line_carries() -> None:
+    assert fits(ByteBudget(), 64 * 1024) == FIRST_BYTES // (64 * 1024)
+
+
+def test_a_line_that_becomes_thin_has_less_on_its_way() -> None:
+    now = 100.0
+    budget = ByteBudget(clock=lambda: now)
+    size = 64 * 1024
+
+    async def move(bytes_per_second: int) -> None:
+        nonlocal now
+        for _ in range(200):
+            await budget.take(size)
+            now += size / bytes_per_second
+            await budget.give_back(size)
+
+    asyncio.run(move(10**9))
+    asyncio.run(move(25_000))
+    assert fits(budget, size) == FIRST_BYTES // size

@@ -135,10 +135,27 @@ def test_a_file_is_not_stored_by_the_checksum_of_what_it_was_before(
     path = tmp_path / "a"
     path.write_bytes(b"x" * size)
     before = hashlib.sha256(b"y" * size).hexdigest()
-    file = Outgoing("a", str(path), "shared/a", size, before)
+    file = Outgoing("a", str(path), "shared/a", size, before, path.stat().st_mtime_ns)
     store = InMemoryStore()
     with pytest.raises(UsageError, match="changed while it was read"):
         send(AsyncInMemoryStore(store), file)
+    assert store.head("shared/a") is None
+
+
+class BlindStore(AsyncInMemoryStore):
+    """A bucket of a service that compares no checksums."""
+
+    async def put(self, key: str, body: bytes, *words: Any, **more: Any) -> str | None:
+        return await super().put(key, body, *words, **{**more, "sha256": ""})
+
+
+def test_a_file_that_was_written_since_it_was_hashed_is_not_sent(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"so far")
+    modified, before = path.stat().st_mtime_ns, hashlib.sha256(b"before").hexdigest()
+    store = InMemoryStore()
+    with pytest.raises(UsageError, match="changed while it was read"):
+        send(BlindStore(store), Outgoing("a", str(path), "shared/a", 6, before, modified - 1))
     assert store.head("shared/a") is None
 
 
@@ -160,8 +177,9 @@ def test_a_file_that_changes_is_never_stored_under_its_old_checksum(
     store.path = tmp_path / "working.txt"
     store.path.write_bytes(b"x" * size)
     sha256 = hashlib.sha256(b"x" * size).hexdigest()
+    modified = store.path.stat().st_mtime_ns
     with pytest.raises(UsageError, match=r"working\.txt changed while it was read and sent"):
-        send(store, Outgoing("working.txt", str(store.path), "shared/a", size, sha256))
+        send(store, Outgoing("working.txt", str(store.path), "shared/a", size, sha256, modified))
     there = [hashlib.sha256(store.store.get(item.key)).hexdigest() for item in store.store.list("")]
     assert there in ([], [sha256])
 

@@ -30,7 +30,7 @@ from parallelize.runs.results.results import failed_results
 from parallelize.runs.state.resume import resume
 from parallelize.together import Together
 from parallelize.units import plural
-from parallelize.wire import in_flight
+from parallelize.wire import AT_ONCE, in_flight
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.config import DrainSettings
 from parallelize_core.errors import (
@@ -243,7 +243,7 @@ class Sender:
             # Send these alone, so that a queue that refuses us has certainly taken nothing.
             await self._send_batch(bodies[:BATCH])
             bodies = bodies[BATCH:]
-        await in_flight(self._send_batch, batches(bodies))
+        await in_flight(self._send_batch, batches(bodies), AT_ONCE // PARTS_AT_ONCE)
 
     async def _send_batch(self, bodies: Sequence[str]) -> None:
         if bodies:

@@ -209,12 +209,12 @@ class Fetcher:
 
     async def _fetch_small(self, jobs: Sequence[_Job]) -> None:
         size = sum(job.output.size for job in jobs)
-        taken = await self._budget.take(size)
+        await self._budget.take(size)
         try:
             await self._pace.each(self._try_to_get, jobs)
             await self._disk.run(lambda: self._place_all(jobs, self._write), size)
         finally:
-            await self._budget.give_back(taken)
+            await self._budget.give_back(size)
 
     async def _try_to_get(self, job: _Job) -> None:
         output = job.output

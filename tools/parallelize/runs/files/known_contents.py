@@ -43,6 +43,7 @@ class _Stamp:
     """What changes when a file's content does."""
 
     text: str
+    modified_ns: int
     changed_ns: int
 
     @classmethod
@@ -50,7 +51,7 @@ class _Stamp:
         found = os.stat(path)  # noqa: PTH116 - making a Path takes longer than the call
         modified, changed = found.st_mtime_ns, found.st_ctime_ns
         text = f"{found.st_dev}:{found.st_ino}:{found.st_size}:{modified}:{changed}"
-        return cls(text, max(modified, changed))
+        return cls(text, modified, max(modified, changed))
 
 
 class KnownContents:
@@ -71,7 +72,8 @@ class KnownContents:
         """
         stamp = _Stamp.of(path)
         row = self._ask("SELECT stamp, size, etag, sha256 FROM contents_1 WHERE path = ?", path)
-        known = Fingerprint(*row[1:]) if row and row[0] == stamp.text else None
+        is_same = row is not None and row[0] == stamp.text
+        known = Fingerprint(*row[1:], stamp.modified_ns) if row and is_same else None
         return None if known and etag and not known.etag else known
 
     def read(self, path: Path) -> Fingerprint:

@@ -27,7 +27,8 @@ from parallelize_core.store import AsyncStore
 class Outgoing:
     """A file to send: its name, its path, its S3 key, and its bytes so far.
 
-    With `sha256`, it is stored only if that is its checksum.
+    With `sha256`, it is stored only if that is its checksum: S3 compares it. Not every other
+    service does, so it has to have been written last at `modified_ns`, too.
     """
 
     name: str
@@ -35,11 +36,12 @@ class Outgoing:
     key: str
     size: int
     sha256: str = ""
+    modified_ns: int = 0
 
 
 def outgoing_row(file: Outgoing) -> Row:
     """Return a file to send as a row, of which `Outgoing` makes it again."""
-    return file.name, file.path, file.key, file.size, file.sha256
+    return file.name, file.path, file.key, file.size, file.sha256, file.modified_ns
 
 
 def spooled_uploads(files: Iterable[Outgoing] = ()) -> Spooled[Outgoing]:
@@ -92,12 +94,12 @@ class Uploads:
                 await self._send_large(group[0])
             return
         size = sum(file.size for file in group)
-        taken = await self._budget.take(size)
+        await self._budget.take(size)
         try:
             loaded = await self._disk.run(lambda: _load(group), size)
             await self._pace.each(self._send_loaded, loaded)
         finally:
-            await self._budget.give_back(taken)
+            await self._budget.give_back(size)
 
     async def _send_loaded(self, loaded: _Loaded) -> None:
         try:
@@ -165,6 +167,8 @@ def _load_one(file: Outgoing) -> _Loaded:
         body = os.read(descriptor, min(found.st_size, PART_BYTES))
     finally:
         os.close(descriptor)
+    if file.sha256 and (found.st_mtime_ns, found.st_size) != (file.modified_ns, file.size):
+        raise _changed(file)
     # S3 refuses what does not have the checksum by which the key was chosen.
     sha256 = file.sha256 or hashlib.sha256(body).hexdigest()
     return _Loaded(file, body, sha256, found.st_mtime_ns)

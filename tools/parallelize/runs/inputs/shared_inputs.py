@@ -255,7 +255,7 @@ class _Comparison:
                 self._add_one(item, content, same.get(content.sha256))
 
     def _add_one(self, item: LocalInput, content: Fingerprint, same: ObjectInfo | None) -> None:
-        file = Outgoing(item.key, item.path, "", content.size, content.sha256)
+        file = Outgoing(item.key, item.path, "", content.size, content.sha256, content.modified_ns)
         if same:
             version = as_version(self.shared, item.key, same)
             self.files.borrowed.append(Borrowed(version, file))
