@@ -50,34 +50,28 @@ def pause(store: Store, layout: RunLayout, reason: str) -> bool:
     return not change_run(store, layout, paused).paused
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a client has read of a run a moment ago: its record, and how many marks there were."""
-
-    record: tuple[bytes, str]
-    """The content of run.json, and the ETag of just that content."""
-    failures: int
-    silences: int
-
-
-def resume(store: Store, layout: RunLayout, seen: Seen | None = None) -> bool:
+def resume(store: Store, layout: RunLayout, read: tuple[bytes, str] | None = None) -> bool:
     """Let agents work again, and forgive all failures so far: they do not halt the run again.
 
     This includes jobs that succeeded without an output. Returns False if the run was not paused.
-    What was `seen` is not read again.
+    `read` is run.json as it was just now, as for `change_run`.
     """
-    failures = seen.failures if seen else sum(1 for _ in store.list(layout.failures.prefix))
-    silences = seen.silences if seen else sum(1 for _ in store.list(layout.silences.prefix))
 
     def resumed(run: Run) -> Run:
-        forgiven = {"forgiven": failures, "forgiven_silent": silences}
+        if not (run.paused or run.forgiven or run.forgiven_silent):
+            return run
+        # Counted at each look at the record: no ETag says that jobs have failed since.
+        forgiven = {
+            "forgiven": sum(1 for _ in store.list(layout.failures.prefix)),
+            "forgiven_silent": sum(1 for _ in store.list(layout.silences.prefix)),
+        }
         if run.paused:
             return run.model_copy(update={**forgiven, "paused": "", "resumed_at": utc_now()})
         # A retry has removed some marks: new ones in their place are not forgiven.
         kept = {name: min(getattr(run, name), count) for name, count in forgiven.items()}
         return run.model_copy(update=kept)
 
-    return bool(change_run(store, layout, resumed, seen.record if seen else None).paused)
+    return bool(change_run(store, layout, resumed, read).paused)
 
 
 def change_run(

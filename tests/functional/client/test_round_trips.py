@@ -7,20 +7,24 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.bench.client.finished import finish_all
 from tests.bench.client.scene import Scene, scene
 from tests.bench.small_cloud.process import small_cloud
-from tests.functional.client.conftest import Project
+from tests.functional.client.conftest import Project, with_store
 
 from parallelize.context import Context, open_context
 from parallelize.operations.enqueue import send_jobs
-from parallelize.operations.prep import prepare
+from parallelize.operations.prep import Prepared, prepare
 from parallelize.options import Common
-from parallelize.runs.record.ownership import OthersRunError, load_run
+from parallelize.runs.record.ownership import OthersRunError, find_run, load_run
+from parallelize_core.errors import NoRunError, ServiceError
+from parallelize_core.job import JobMessage
 from parallelize_core.manifest import read_entries
 from parallelize_core.pause import pause
+from parallelize_core.run import Run
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
 
@@ -39,7 +43,7 @@ class Trips:
 AT_MOST = {
     "prep of a new run": Trips(18, 8),
     "prep of an unchanged run": Trips(15, 5),
-    "enqueue": Trips(23, 11),
+    "enqueue": Trips(23, 12),
     "status": Trips(18, 5),
     "failures": Trips(4, 1),
     "download": Trips(8, 4),
@@ -105,16 +109,53 @@ def interrupted(project: Project, meanwhile: Callable[[], object]) -> Context:
     return replace(open_context(Common()), tell=tell)
 
 
-def test_two_first_preps_of_a_project_at_once_add_each_input_once(project: Project) -> None:
+def prepare_while(project: Project, moment: str, meanwhile: Callable[[], None]) -> Prepared:
+    """Prepare a new run while something else happens, before or after it was made ours."""
+    if moment == "before":
+        return prepare(interrupted(project, meanwhile))
+    return prepare(open_context(Common()), before_sending=lambda _: meanwhile())
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_two_first_preps_of_a_project_at_once_add_each_input_once(
+    project: Project, moment: str
+) -> None:
     project.add("a.txt", "b.txt")
 
     def other() -> None:
         prepare(open_context(Common()))
         pause(project.store, project.layout, "stop")
 
-    made = prepare(interrupted(project, other))
+    made = prepare_while(project, moment, other)
     assert (made.inputs, keys(project)) == (2, ["a.txt", "b.txt"])
     assert load_run(project.store, project.context).paused == "stop", "what happened to it is kept"
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("OUTPUT_TO", "s3://auto/elsewhere/"),
+        ("RUN_COMMAND", "./job.sh --other"),
+        ("RUN_THEN", "./job.sh"),
+        ("RUN_TIMEOUT", "7m"),
+    ],
+)
+def test_of_two_first_preps_with_other_settings_the_second_replaces_nothing(
+    project: Project, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, moment: str
+) -> None:
+    project.add("a.txt")
+    theirs: list[Run] = []
+
+    def other() -> None:
+        with monkeypatch.context() as patch:
+            patch.setenv(f"PARALLELIZE_{setting}", value)
+            prepare(open_context(Common()))
+        theirs.append(load_run(project.store, project.context))
+
+    with pytest.raises(ServiceError, match="another client changed"):
+        prepare_while(project, moment, other)
+    assert [load_run(project.store, project.context)] == theirs
 
 
 def test_inputs_that_another_prep_has_added_meanwhile_are_not_added_twice(project: Project) -> None:
@@ -140,6 +181,21 @@ def test_a_pause_during_a_prep_that_changes_the_run_is_kept(project: Project) ->
     assert (after.paused, after.recipe == before.recipe) == ("stop", False)
 
 
+def test_a_run_that_is_cleaned_during_a_prep_is_not_called_complete(
+    project: Project,
+) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+
+    def other() -> None:
+        assert project.call("clean", "--yes") == 0
+
+    with pytest.raises(ServiceError, match="another client changed") as caught:
+        prepare(interrupted(project, other))
+    assert caught.value.fix == "try again"
+    assert find_run(project.store, project.layout.run_json) is None
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["new", "cleaned meanwhile"])
 def test_a_run_that_another_project_takes_meanwhile_is_left_to_it(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
@@ -148,10 +204,7 @@ def test_a_run_that_another_project_takes_meanwhile_is_left_to_it(
     if there:
         prepare(open_context(Common()))
         project.add("c.txt")
-    theirs = Project(tmp_path / "theirs", project.run, project.call)
-    theirs.folder.mkdir()
-    shutil.copy(project.folder / "parallelize.toml", theirs.folder)
-    shutil.copytree(project.folder / "env", theirs.folder / "env")
+    theirs = copied(project, tmp_path / "theirs")
     theirs.add("b.txt")
     owned: list[list[tuple[str, str]]] = []
 
@@ -168,8 +221,94 @@ def test_a_run_that_another_project_takes_meanwhile_is_left_to_it(
     assert _objects(project) == owned[0]
 
 
+def copied(project: Project, folder: Path) -> Project:
+    """Make another project whose run has the same name."""
+    folder.mkdir()
+    shutil.copy(project.folder / "parallelize.toml", folder)
+    shutil.copytree(project.folder / "env", folder / "env")
+    return Project(folder, project.run, project.call)
+
+
 def _objects(project: Project) -> list[tuple[str, str]]:
     return [(item.key, item.etag) for item in project.store.list(project.layout.root.prefix)]
+
+
+class MeanwhileStore:
+    """A bucket in which something happens once a part of the manifest is read."""
+
+    def __init__(self, project: Project, meanwhile: Callable[[], object]) -> None:
+        self._store = project.store
+        self._parts = project.layout.manifest.prefix
+        self._waiting = [meanwhile]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, key: str) -> bytes:
+        found = self._store.get(key)
+        if key.startswith(self._parts) and self._waiting:
+            self._waiting.pop()()
+        return found
+
+
+def send_while(project: Project, meanwhile: Callable[[], object]) -> None:
+    """Send the jobs while something else happens, just after the first look."""
+    send_jobs(with_store(open_context(Common()), MeanwhileStore(project, meanwhile)))
+
+
+def test_a_run_that_is_paused_while_its_manifest_is_read_is_resumed(project: Project) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    send_while(project, lambda: pause(project.store, project.layout, "stop"))
+    assert not load_run(project.store, project.context).paused
+
+
+def test_an_input_that_is_corrected_while_the_manifest_is_read_is_sent_as_it_is_then(
+    project: Project,
+) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+
+    def other() -> None:
+        (project.folder / "inputs" / "a.txt").write_text("corrected")
+        prepare(open_context(Common()))
+
+    send_while(project, other)
+    (message,) = project.context.queues.main.receive(10, 0, 60)
+    entry = next(read_entries(project.store, project.layout))
+    assert JobMessage.decode(message.body).etag == entry.etag
+    assert project.content_of("a.txt") == b"corrected"
+
+
+def test_jobs_of_a_run_that_another_project_takes_while_the_manifest_is_read_are_left_to_it(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    owned: list[list[tuple[str, str]]] = []
+
+    def other() -> None:
+        assert project.call("clean", "--yes") == 0
+        theirs = copied(project, tmp_path / "theirs")
+        theirs.add("a.txt")
+        monkeypatch.chdir(theirs.folder)
+        prepare(open_context(Common()))
+        monkeypatch.chdir(project.folder)
+        owned.append(_objects(project))
+
+    with pytest.raises(OthersRunError):
+        send_while(project, other)
+    assert _objects(project) == owned[0], "not even a cursor is written"
+
+
+def test_a_run_that_is_cleaned_while_its_manifest_is_read_does_not_begin_again(
+    project: Project,
+) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    with pytest.raises(NoRunError):
+        send_while(project, lambda: project.call("clean", "--yes"))
+    assert _objects(project) == []
 
 
 def test_a_run_that_is_paused_is_resumed_by_enqueue_and_keeps_what_was_forgiven(

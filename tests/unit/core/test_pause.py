@@ -2,7 +2,7 @@ import pytest
 
 from parallelize_core.errors import MissingError, ServiceError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.pause import Seen, pause, resume
+from parallelize_core.pause import pause, resume
 from parallelize_core.run import Run
 from parallelize_core.store import ALWAYS
 from parallelize_core.testing import InMemoryStore
@@ -52,12 +52,12 @@ def test_resuming_what_runs_changes_nothing(store):
 
 def test_what_was_read_a_moment_ago_is_not_written_over_what_is_there_now(store):
     pause(store, LAYOUT, "stop")
-    seen = Seen((store.get(LAYOUT.run_json), store.head(LAYOUT.run_json).etag), 1, 0)
-    newer = Run.decode(seen.record[0]).model_copy(update={"renewed": True})
+    read = store.get(LAYOUT.run_json), store.head(LAYOUT.run_json).etag
+    newer = Run.decode(read[0]).model_copy(update={"renewed": True})
     store.put(LAYOUT.run_json, newer.encode())
-    assert resume(store, LAYOUT, seen)
+    assert resume(store, LAYOUT, read)
     there = Run.decode(store.get(LAYOUT.run_json))
-    assert (there.renewed, there.paused, there.forgiven) == (True, "", 1)
+    assert (there.renewed, there.paused) == (True, "")
 
 
 def test_a_run_that_does_not_exist_cannot_be_paused():
@@ -105,6 +105,37 @@ def test_resuming_forgives_the_failures_there_are(store):
     failures(store, 3)
     resume(store, LAYOUT)
     assert Run.decode(store.get(LAYOUT.run_json)).forgiven == 3
+
+
+def test_failures_that_came_after_the_record_was_read_are_forgiven_too(store):
+    pause(store, LAYOUT, "too many failures")
+    read = store.get(LAYOUT.run_json), store.head(LAYOUT.run_json).etag
+    failures(store, 3)
+    store.put(LAYOUT.silence("a"), b"")
+    resume(store, LAYOUT, read)
+    there = Run.decode(store.get(LAYOUT.run_json))
+    assert (there.forgiven, there.forgiven_silent) == (3, 1)
+
+
+class FailingStore(InMemoryStore):
+    """A job fails, and another client changes run.json, before the first conditional write."""
+
+    rivals = 1
+
+    def put(self, key, body, condition=ALWAYS, metadata=None):
+        if condition != ALWAYS and self.rivals:
+            self.rivals -= 1
+            failures(self, 1)
+            super().put(key, RUN.model_copy(update={"paused": "stop", "renewed": True}).encode())
+        return super().put(key, body, condition, metadata)
+
+
+def test_failures_that_came_while_another_changed_the_run_are_forgiven_too():
+    store = FailingStore()
+    store.put(LAYOUT.run_json, RUN.model_copy(update={"paused": "stop"}).encode())
+    assert resume(store, LAYOUT)
+    there = Run.decode(store.get(LAYOUT.run_json))
+    assert (there.renewed, there.forgiven) == (True, 1)
 
 
 def test_what_was_forgiven_and_then_retried_is_not_forgiven_twice(store):

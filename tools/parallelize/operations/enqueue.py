@@ -23,7 +23,7 @@ from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.progress import progress
 from parallelize.runs.jobs.cursor import CursorHold
-from parallelize.runs.jobs.plan import list_parts
+from parallelize.runs.jobs.plan import list_corrections
 from parallelize.runs.record.agent_config import drain_settings
 from parallelize.runs.record.ownership import adopt, find_run, load_run, loaded, look_up
 from parallelize.runs.results.results import failed_results
@@ -50,9 +50,9 @@ from parallelize_core.manifest import (
     first_messages,
     part_messages,
     part_places,
+    places_of,
     unfinished,
 )
-from parallelize_core.pause import Seen
 from parallelize_core.queue import BATCH, AsyncQueue, Counted, QueueCounts, batches
 from parallelize_core.run import Run
 from parallelize_core.store import AsyncStore, Store
@@ -93,21 +93,21 @@ def send_jobs(
     """
     store, layout = context.store, context.layout
     calls = Together(store)
-    there, listed = look_up(calls, store, layout), list_parts(calls, layout)
+    there, manifest = look_up(calls, store, layout), calls.list(layout.manifest.prefix)
     results = calls.list(layout.results.prefix)
-    failures, silences = calls.list(layout.failures.prefix), calls.list(layout.silences.prefix)
-    run, parts = loaded(store, there()), listed()
+    run, places = loaded(store, there()), places_of(manifest())
     done = {item.key for item in results()}
-    waiting = waiting_jobs(run, store, layout, done, parts.places)
-    # What was read a moment ago is good enough: a write over anything newer fails.
-    found = adopt(context, there())
-    marks = (sum(1 for _ in marks()) for marks in (failures, silences))
-    resume(context, run, Seen(found.read, *marks) if found.read else None)
+    waiting = waiting_jobs(run, store, layout, done, places)
+    # To read the manifest takes long. No write is refused because its run has since been paused,
+    # corrected, or taken by another project.
+    calls = Together(store)
+    there, corrections = look_up(calls, store, layout), list_corrections(calls, layout)
+    run, corrected = loaded(store, there()), corrections()
+    resume(context, run, adopt(context, there()).read)
     queues = context.make_queues()
     url = queues.main.url
     if waiting:
         count = min(waiting.total(), limit or waiting.total())
-        corrected = parts.corrected
 
         def sender(clients: AsyncClients) -> Sender:
             bucket = clients.store(context.bucket)

@@ -35,7 +35,7 @@ from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Comparison, compare_results
 from parallelize.runs.record.ownership import adopt
-from parallelize.runs.record.run_record import drafted, is_renewal, publish
+from parallelize.runs.record.run_record import check_still, drafted, is_renewal, publish
 from parallelize.runs.results import superseded
 from parallelize.setting_types import EMAIL, WEBHOOK
 from parallelize.spool import Table
@@ -163,7 +163,9 @@ def prepare(
         same = reuse.find(draft, plan.others, new, plan.known)
         # A run that nobody had is made ours by a write that fails if anybody has it by now. One
         # that was there is looked at again: somebody may have answered a question in the meantime.
+        before = there.run
         there = adopt(context, there if is_new and there.origin is None else None)
+        check_still(context, draft, before, there.run)
         copied = changed.copy_same(context, draft.run, same)
         plan = plan.without(_unneeded(plan, copied, decision.redo))
         if is_new and plan.new and not copied:

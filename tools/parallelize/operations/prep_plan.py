@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import chain
 
 from parallelize import bucket
-from parallelize.console import shown, some
+from parallelize.console import escape, shown, some
 from parallelize.context import Context
 from parallelize.runs.files.twins import twin_remarks
 from parallelize.runs.files.uploads import Outgoing, spooled_uploads
@@ -28,14 +28,13 @@ from parallelize.runs.record.ownership import Found as FoundRun
 from parallelize.runs.record.ownership import check_later
 from parallelize.runs.record.run_record import (
     Draft,
-    check_same_columns,
     check_same_places,
-    no_numbers,
     with_inputs_of,
 )
 from parallelize.spool import Spooled, Table
 from parallelize.together import Later, Listed, Together
 from parallelize.units import plural
+from parallelize_core.errors import UsageError
 from parallelize_core.files import files_of
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry
@@ -170,7 +169,7 @@ def make_plan(context: Context, look: Look, there: Run | None, draft: Draft, ask
     """Compare what is wanted with what is there; `there` is the run's record."""
     draft = replace(draft, run=with_inputs_of(context.layout, draft.run, there))
     check_same_places(draft.run, there)
-    check_same_columns(draft.run, there)
+    _check_same_columns(draft.run, there)
     known = KnownJobs(context.store, context.layout, look.parts())
     if draft.numbered:
         _check_numbers(known)
@@ -272,9 +271,27 @@ def _shaped(
     )  # fmt: skip
 
 
+def _check_same_columns(wanted: Run, there: Run | None) -> None:
+    """Raise UsageError if new jobs had other variables: all jobs share one command."""
+    if there is not None and there.columns != wanted.columns:
+        raise UsageError(
+            f'the jobs of run "{there.name}" have {_columns(there)}',
+            f"now they would have {_columns(wanted)}",
+            "give the other jobs a run of their own: --run NAME",
+        )
+
+
+def _columns(run: Run) -> str:
+    return f"the columns {', '.join(map(escape, run.columns))}" if run.columns else "no columns"
+
+
 def _check_numbers(known: Iterable[Entry]) -> None:
+    """Raise UsageError if jobs were made without the numbers that the command asks for."""
     if lacking := [entry.key for entry in known if entry.number is None]:
-        raise no_numbers(lacking)
+        raise UsageError(
+            "the command has {#}, and the jobs of this run have no numbers", some(lacking),
+            "numbers are given when a job is prepared: give another run name, --run NAME",
+        )  # fmt: skip
 
 
 def _kept_number(entry: Entry, there: Entry) -> Entry:

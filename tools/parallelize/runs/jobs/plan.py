@@ -172,18 +172,24 @@ class Parts:
 
 def list_parts(calls: Together, layout: RunLayout) -> Later[Parts]:
     """List the parts of a manifest, and read its corrections, together with other calls."""
-    store = calls.store
-    manifest = calls.list(layout.manifest.prefix)
-    corrections = calls.list(layout.corrections.prefix)
+    manifest, corrections = calls.list(layout.manifest.prefix), list_corrections(calls, layout)
 
     def parts() -> Parts:
         places = [*places_of(manifest())]
-        if not places:
-            return Parts()
-        bodies = get_each(store, [item.key for item in corrections()])
-        return Parts(places, corrected_by(body for _, body in bodies if body is not None))
+        return Parts(places, corrections()) if places else Parts()
 
     return parts
+
+
+def list_corrections(calls: Together, layout: RunLayout) -> Later[Mapping[str, Entry]]:
+    """Read the corrections of a manifest, together with other calls."""
+    listed = calls.list(layout.corrections.prefix)
+
+    def corrections() -> Mapping[str, Entry]:
+        bodies = get_each(calls.store, [item.key for item in listed()])
+        return corrected_by(body for _, body in bodies if body is not None)
+
+    return corrections
 
 
 class KnownJobs:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parallelize.console import escape, some
+from parallelize.console import escape
 from parallelize.context import Context
 from parallelize.runs.environment.command_check import (
     Packed,
@@ -164,23 +164,39 @@ def publish(
     Raises ServiceError if somebody else writes run.json at the same time.
     """
     found, layout = found or find(store, context.layout), context.layout
-    while True:
-        check_origin(context, found)
-        wanted = _wanted(context, draft, found)
-        if wanted == found.run:
-            return False
-        _send(beside or Together(store), layout, draft, wanted, found.run)
-        # However long ago it was read: if anybody has written since, nothing is overwritten.
-        condition = Condition(etag=found.read[1]) if found.read else IF_ABSENT
-        if store.put(layout.run_json, wanted.encode(), condition):
-            return True
-        before, found = found, find(store, layout)
-        if found.run == wanted:
-            return True  # our own write, whose answer was lost
-        # A run that was found to be new may have been prepared by somebody else since.
-        if before.read or not found.read:
-            told = f"another client changed run.json of {context.run} meanwhile"
-            raise ServiceError(told, fix="try again")
+    check_origin(context, found)
+    wanted = _wanted(context, draft, found)
+    if wanted == found.run:
+        return False
+    _send(beside or Together(store), layout, draft, wanted, found.run)
+    # However long ago it was read: if anybody has written since, nothing is overwritten.
+    condition = Condition(etag=found.read[1]) if found.read else IF_ABSENT
+    if store.put(layout.run_json, wanted.encode(), condition):
+        return True
+    before, found = found, find(store, layout)
+    if found.run == wanted:
+        return True  # our own write, whose answer was lost
+    check_origin(context, found)
+    if before.read or not found.run:
+        raise _changed_meanwhile(context)
+    check_still(context, draft, None, found.run)
+    return False
+
+
+def check_still(context: Context, draft: Draft, before: Run | None, there: Run | None) -> None:
+    """Raise ServiceError if a plan does not fit the record that the run has by now.
+
+    `before` is the record with which it was made. A run that was new may have got the same one.
+    Another is not replaced: its places and its jobs' columns were compared with none.
+    """
+    is_gone = before is not None and there is None
+    if is_gone or (before is None and is_renewal(context, draft, there)):
+        raise _changed_meanwhile(context)
+
+
+def _changed_meanwhile(context: Context) -> ServiceError:
+    told = f"another client changed run.json of {context.run} meanwhile"
+    return ServiceError(told, fix="try again")
 
 
 def _wanted(context: Context, draft: Draft, found: Found) -> Run:
@@ -249,28 +265,6 @@ def check_same_places(wanted: Run, there: Run | None) -> None:
                 f"now they would be in {escape(getattr(wanted, name).uri)}",
                 "give the other run another name: --run NAME",
             )
-
-
-def check_same_columns(wanted: Run, there: Run | None) -> None:
-    """Raise UsageError if new jobs had other variables: all jobs share one command."""
-    if there is not None and there.columns != wanted.columns:
-        raise UsageError(
-            f'the jobs of run "{there.name}" have {_columns(there)}',
-            f"now they would have {_columns(wanted)}",
-            "give the other jobs a run of their own: --run NAME",
-        )
-
-
-def _columns(run: Run) -> str:
-    return f"the columns {', '.join(map(escape, run.columns))}" if run.columns else "no columns"
-
-
-def no_numbers(keys: Sequence[str]) -> UsageError:
-    """Return the error for a command with {#} if its jobs were made without numbers."""
-    return UsageError(
-        "the command has {#}, and the jobs of this run have no numbers", some(list(keys)),
-        "numbers are given when a job is prepared: give another run name, --run NAME",
-    )  # fmt: skip
 
 
 def _checked_then(

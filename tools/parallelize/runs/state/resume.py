@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from parallelize.console import say, shown
 from parallelize.context import Context
+from parallelize.together import Version
 from parallelize_core import pause
 from parallelize_core.errors import ParallelizeError, code_of
 from parallelize_core.run import Run
 
 
-def resume(context: Context, run: Run, seen: pause.Seen | None = None) -> None:
-    """Resume `run` if it is paused, and say so; what was `seen` a moment ago is not read again."""
+def resume(context: Context, run: Run, read: Version | None = None) -> None:
+    """Resume `run` if it is paused, and say so; `read` is its record as it was just now."""
     # In this order: an agent that holds the group reads run.json afterwards.
-    if not pause.resume(context.store, context.layout, seen):
+    if not pause.resume(context.store, context.layout, read):
         return
     from parallelize.fleet import group as groups  # noqa: PLC0415 - seldom, and much to import
 
