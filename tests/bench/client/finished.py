@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from pathlib import Path
+from typing import Any
 
 from tests.bench.client.scene import BUCKET
 from tests.bench.small_cloud.process import REGION, CloudProcess
@@ -14,6 +14,7 @@ from parallelize_agent.reporting.segments import FULL, SegmentWriter
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.result import Cause, Output, Result
+from parallelize_core.transport.plain import Plain
 
 KEY = "inputs/{:08}.bin"
 """What the inputs of a run are called that has many."""
@@ -104,6 +105,9 @@ async def _finish_many(cloud: CloudProcess, run: str, count: int, failed_every: 
 
 
 def clients_of(cloud: CloudProcess) -> AsyncClients:
-    """Return clients of the cloud, for the bench itself."""
-    os.environ.update(cloud.environ)
-    return AsyncClients.of_region(REGION)
+    """Return clients of the cloud, for the bench itself; they make no call that needs botocore."""
+
+    def open_session() -> Any:
+        raise AssertionError("no call of the bench needs a session")
+
+    return AsyncClients(open_session, plain=Plain.of(cloud.environ, REGION))
