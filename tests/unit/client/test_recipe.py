@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parallelize.runs.environment.environment_zip import zip_folder
-from parallelize.runs.environment.recipe import NO_PART, recipe_of
+from parallelize.runs.environment.recipe import NO_PART, Recipe, publish_recipe, recipe_of
+from parallelize.runs.environment.stored_once import send_environment
+from parallelize.together import MAX_UNASKED_BYTES, Together
 from parallelize_core.container_image import Image
-from parallelize_core.layout import Location
+from parallelize_core.layout import Location, RunLayout
 from parallelize_core.run import (
     Checkpointing,
     Dependencies,
@@ -26,6 +28,7 @@ from parallelize_core.run import (
     Setup,
     Then,
 )
+from parallelize_core.testing import InMemoryStore
 
 IMAGE = Image(name="docker://ghcr.io/x:1", digest=f"sha256:{'a' * 64}", repository="ghcr.io/x")
 
@@ -159,3 +162,25 @@ def test_how_a_zip_was_packed_is_no_part_of_it(tmp_path: Path) -> None:
 def test_an_image_of_the_same_digest_is_the_same_wherever_it_comes_from() -> None:
     moved = IMAGE.model_copy(update={"name": "other", "repository": "docker.io/library/x"})
     assert digest(RUN.model_copy(update={"image": moved})) == digest(RUN)
+
+
+class CountedStore(InMemoryStore):
+    """A bucket that counts how often an object is sent to it."""
+
+    sent = 0
+
+    def put(self, *args: Any, **named: Any) -> str | None:
+        self.sent += 1
+        return super().put(*args, **named)
+
+
+def test_a_recipe_or_a_zip_that_is_large_is_not_sent_in_vain(tmp_path: Path) -> None:
+    store, layout = CountedStore(), RunLayout(Location("bucket"), "scans")
+    archive = tmp_path / "env.zip"
+    archive.write_bytes(b"x" * (MAX_UNASKED_BYTES + 1))
+    wanted = Environment(bucket="bucket", key="env.zip", identity="x")
+    recipe = Recipe(settings={}, files={f"{n:04}": f"100644 {'a' * 64}" for n in range(1000)})
+    for _ in range(2):
+        publish_recipe(Together(store), layout, recipe)()
+        send_environment(Together(store), archive, wanted, None)()
+    assert store.sent == 2
