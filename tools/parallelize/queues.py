@@ -140,24 +140,36 @@ async def ask_own_lanes(clients: AsyncClients, names: Names, place: str) -> RunC
 
     One of its name whose tag has another `place` is another run's.
     """
+    # Errors are answers, so that no call goes on after that of another.
     main, *others = await asyncio.gather(
         _ask_counts(clients, names.of_lane(Lane.MAIN).queue, place),
         *(_ask_counts(clients, names.of_lane(lane).queue) for lane in EXTRA),
+        return_exceptions=True,
     )
-    lanes = {lane: counts for lane, counts in zip(EXTRA, others, strict=True) if counts}
-    return _run_counts(main, lanes) if main else None
+    if (found := _value(main)) is None:
+        return None
+    lanes = {lane: _value(counts) for lane, counts in zip(EXTRA, others, strict=True)}
+    return _run_counts(found, {lane: counts for lane, counts in lanes.items() if counts})
 
 
 async def _ask_counts(clients: AsyncClients, name: str, place: str = "") -> QueueCounts | None:
     try:
         url = await _ask_url(clients, name)
-        counts = clients.queue(url).counts()
         if not place:
-            return await counts
-        found, there = await asyncio.gather(counts, _ask_tag(clients, url))
+            return await clients.queue(url).counts()
+        tag, counts = await asyncio.gather(
+            _ask_tag(clients, url), clients.queue(url).counts(), return_exceptions=True
+        )
+        # The tag first: who may not count the messages of another run does not need to.
+        return _value(counts) if _value(tag) in {None, place} else None
     except MissingError:
         return None
-    return found if there in {None, place} else None
+
+
+def _value(answer: T | BaseException) -> T:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 async def _ask_tag(clients: AsyncClients, url: str) -> str | None:

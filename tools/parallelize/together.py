@@ -1,7 +1,7 @@
 """Calls of S3 and SQS that do not depend on each other, made at the same time.
 
-So a command waits for the network as often as an answer decides what to ask next, and no more
-often: with 100 ms to the region, twenty waits would take two seconds.
+So a command waits for the network once for each answer that the next question depends on: with
+100 ms to the region, twenty waits would take two seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from parallelize.bulk import WireStore, get_async, get_if_there, list_each, try_
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.errors import MissingError, ParallelizeError, ThrottledError
 from parallelize_core.s3 import AsyncS3Store
-from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
+from parallelize_core.store import ALWAYS, IF_ABSENT, Condition, ObjectInfo, Store
 from parallelize_core.transport.listing import ListingPage
 
 Made = TypeVar("Made")
@@ -25,6 +25,9 @@ Later = Callable[[], Made]
 
 Version = tuple[bytes, str]
 """An object's content, and its ETag."""
+
+MAX_UNASKED_BYTES = 64 * 1024
+"""Whether a larger object exists is asked first: at 1 Mbit/s, this much takes half a second."""
 
 
 class Listed(Protocol):
@@ -41,9 +44,10 @@ class Together:
         record, parts = calls.get_version(layout.run_json), calls.list(layout.manifest.prefix)
         record()  # waits once, for both
 
-    Each is made once, so its answer stays what it was then. An error is raised where its answer is
-    needed, and the call is made again if it is needed once more. Without an event loop, each call
-    is made where its answer is needed.
+    Each is made once, so its answer stays what it was then; but a listing of more than a page is
+    made again, from its start, whenever its answer is asked for. An error is raised where its
+    answer is needed, and the call is made again if it is needed once more. Without an event loop,
+    each call is made where its answer is needed.
     """
 
     def __init__(self, store: Store) -> None:
@@ -79,8 +83,25 @@ class Together:
             lambda: self.store.put(key, body, condition, metadata),
         )
 
+    def put_new(
+        self, key: str, body: bytes, metadata: Mapping[str, str] | None = None
+    ) -> Later[object]:
+        """Write a small object, unless there is one."""
+        if len(body) <= MAX_UNASKED_BYTES:
+            return self.put(key, body, IF_ABSENT, metadata)
+
+        async def put(store: AsyncS3Store) -> None:
+            if await store.head(key) is None:
+                await store.put(key, body, IF_ABSENT, metadata)
+
+        def put_alone() -> None:
+            if self.store.head(key) is None:
+                self.store.put(key, body, IF_ABSENT, metadata)
+
+        return self._of_store(put, put_alone)
+
     def folders(self, prefix: str) -> Later[Sequence[str]]:
-        """List folders, as `Store.folders` does; if one page has not all, the rest later."""
+        """List folders as `Store.folders` does; see `list`."""
         first = self._of_store(lambda store: store.first_page(prefix, "/"), lambda: None)
 
         def listed() -> Sequence[str]:
@@ -92,7 +113,10 @@ class Together:
         return listed
 
     def list(self, prefix: str) -> Listed:
-        """List the keys that start with `prefix`; if one page has not all, the rest later."""
+        """List the keys that start with `prefix`.
+
+        If there is more than a page, all of it is listed when asked for.
+        """
         first = self._of_store(lambda store: store.first_page(prefix), lambda: None)
 
         def listed(splits: Iterable[str] = ()) -> Iterator[ObjectInfo]:

@@ -11,19 +11,20 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.bench.small_cloud.process import REGION, small_cloud
 from tests.functional.local.helpers import until
 
 from parallelize.bulk import WireStore, get_each, head_each, list_all, list_each, try_each
-from parallelize.together import Together
+from parallelize.together import MAX_UNASKED_BYTES, Together
 from parallelize.wire import Wire
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.clients import Clients, make_session
 from parallelize_core.errors import MissingError, ThrottledError, UnavailableError, UsageError
 from parallelize_core.s3 import AsyncS3Store
-from parallelize_core.store import IF_ABSENT, Condition, ObjectInfo
+from parallelize_core.store import IF_ABSENT, Condition, ObjectInfo, Store
 from parallelize_core.testing import InMemoryStore
 from parallelize_core.transport.plain import Plain
 
@@ -271,6 +272,31 @@ def test_calls_that_do_not_depend_on_each_other_are_made_when_the_first_is_neede
     assert single.put("one", b"over the version that was read", Condition(etag=found[1])) is None
     assert [item.key for item in keys()] == [f"in/{number:05}" for number in range(10)]
     assert (written(), [*folders()]) == (single.head("two").etag, ["in", "other"])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("size", [MAX_UNASKED_BYTES, MAX_UNASKED_BYTES + 1])
+@pytest.mark.parametrize("over_loop", [True, False])
+def test_a_new_object_is_sent_once_and_a_large_one_not_in_vain(
+    store: WireStore, monkeypatch: pytest.MonkeyPatch, size: int, *, over_loop: bool
+) -> None:
+    sent: list[str] = []
+    put = AsyncS3Store.put
+
+    async def put_counted(store: AsyncS3Store, key: str, *given: Any) -> str | None:
+        sent.append(key)
+        return await put(store, key, *given)
+
+    class Counted(InMemoryStore):
+        def put(self, key: str, *given: Any) -> str | None:
+            sent.append(key)
+            return super().put(key, *given)
+
+    monkeypatch.setattr(AsyncS3Store, "put", put_counted)
+    used: Store = store if over_loop else Counted()
+    for first in (1, 2):
+        Together(used).put_new("new", bytes([first]) * size, {"sha256": "x"})()
+    assert used.get("new") == b"\1" * size
+    assert len(sent) == (2 if size <= MAX_UNASKED_BYTES else 1)
 
 
 def test_a_long_listing_that_was_begun_is_read_to_its_end(single: WireStore) -> None:

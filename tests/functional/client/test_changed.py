@@ -303,6 +303,18 @@ def test_what_gave_way_is_removed_once_there_is_something_new(done: Project) -> 
     assert kept(done) == []
 
 
+def test_old_results_that_another_prep_has_removed_meanwhile_are_no_error(done: Project) -> None:
+    done.write_script(ANOTHER)
+    assert done.call("prep", "--changed", "redo") == 0
+    for name in FILES:
+        done.finish(name, f"{name}.csv")
+    listed = [*done.store.list(done.layout.superseded.prefix)]
+    run = load_run(done.store, done.context)
+    superseded.sweep(done.context, run)
+    assert (len(listed), kept(done)) == (1, [])
+    superseded.sweep(done.context, run, listed)
+
+
 def test_a_success_that_made_nothing_replaces_no_old_output(done: Project) -> None:
     done.write_script(ANOTHER)
     assert done.call("prep", "--changed", "redo") == 0

@@ -1,6 +1,9 @@
 """What the layer has found: the first day with a real account, one surprise after the other."""
 
+import asyncio
+
 import pytest
+from botocore import xform_name
 from botocore.config import Config
 from tests.functional.fleet.conftest import BUCKET
 from tests.strict_aws.rules.alarms import NoAlarm
@@ -13,6 +16,7 @@ from tests.strict_aws.rules.roles import NewProfile
 from tests.strict_aws.rules.templates import NewTemplate
 from tests.strict_aws.rules.throttling import Throttling
 
+from parallelize.bulk import WireStore
 from parallelize.fleet.clients import ComputeClients
 from parallelize.fleet.instances import terminate
 from parallelize.image.catalog import delete_image, read_images
@@ -21,14 +25,43 @@ from parallelize.runs.state.snapshot import Reader
 from parallelize.runs.state.stall_diagnosis import explain
 from parallelize.runs.state.status import status_of
 from parallelize.setting_tables import DEFAULT_TYPES
+from parallelize.together import Together
 from parallelize_agent.machine.group import hold
 from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_core.clients import Clients
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.names import Names
 from parallelize_core.pause import HELD_PROCESSES
+from parallelize_core.translated import translated
 
 PERSISTENT = ("--fleet", "persistent", "--run", "scans")
+
+
+class LoopStore(WireStore):
+    """A bucket whose calls are made at the same time, those of SQS by boto3."""
+
+    def __init__(self, sqs):
+        self.bucket, self.sqs = "", sqs
+
+    is_quick = True
+
+    async def ask_sqs(self, action, parameters):
+        with translated("SQS"):
+            return getattr(self.sqs, xform_name(action))(**parameters)
+
+    def make(self, calls):
+        async def work():
+            await asyncio.gather(*(call(self) for call in calls))
+
+        asyncio.run(work())
+
+
+@pytest.fixture(params=["alone", "together"])
+def calls(account, request):
+    """How the calls that set queues up are made."""
+    if request.param == "alone":
+        return None
+    return Together(LoopStore(Clients.make(account.session).sqs))
 
 
 @pytest.fixture
@@ -60,18 +93,18 @@ def test_the_default_types_can_be_launched_in_a_region_that_lacks_some(
     assert f"not here {', '.join(absent)}: {region} does not have them" in err
 
 
-def test_a_queue_is_used_when_sqs_knows_it(account):
+def test_a_queue_is_used_when_sqs_knows_it(account, calls):
     ours = Clients.make(account.session).sqs
-    queues = make_queues(ours, Names("new"), {"parallelize:run": "new"})
+    queues = make_queues(ours, Names("new"), {"parallelize:run": "new"}, calls=calls)
     assert refused(account, NewQueue)
     assert queues.main.counts().total == 0
 
 
-def test_queues_that_were_deleted_a_moment_ago_are_made_again(account, capsys):
-    ours = Clients.make(account.session).sqs
-    make_queues(ours, Names("again"), {"parallelize:run": "again"})
-    delete_queues(ours, Names("again"))
-    assert make_queues(ours, Names("again"), {"parallelize:run": "again"}).dead.counts().total == 0
+def test_queues_that_were_deleted_a_moment_ago_are_made_again(account, capsys, calls):
+    ours, names, tags = Clients.make(account.session).sqs, Names("again"), {"owner": "ana"}
+    make_queues(ours, names, tags)
+    delete_queues(ours, names)
+    assert make_queues(ours, names, tags, calls=calls).dead.counts().total == 0
     assert refused(account, DeletedQueue)
     assert "SQS keeps its name for 60 s" in capsys.readouterr().err
 

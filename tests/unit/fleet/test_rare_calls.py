@@ -49,6 +49,7 @@ from parallelize.operations import machine_types, quota_request, usage_check
 from parallelize.stack.deploy import Stack
 from parallelize_core.errors import AccessError, ParallelizeError, UnavailableError
 from parallelize_core.names import Names
+from parallelize_core.queue import QueueCounts
 from parallelize_core.testing import AsyncInMemoryQueue, InMemoryQueue
 
 RUN = Names("run")
@@ -279,6 +280,42 @@ def test_such_an_answer_on_an_event_loop_is_an_error_of_ours_too(
 ) -> None:
     with pytest.raises(UnavailableError, match="SQS"):
         asyncio.run(ON_A_LOOP[call](LoopClients(answer)))
+
+
+class UncountedQueue(AsyncInMemoryQueue):
+    """A queue whose messages the user may not count."""
+
+    async def counts(self) -> QueueCounts:
+        raise AccessError("not allowed")
+
+
+class UncountedClients(LoopClients):
+    """Clients of such queues, whose tags come late."""
+
+    async def ask_sqs(self, *asked: object) -> dict[str, Any]:
+        for _ in range(20 if "ListQueueTags" in asked else 0):
+            await asyncio.sleep(0)
+        return self.answer
+
+    def queue(self, _: str) -> AsyncInMemoryQueue:
+        return UncountedQueue(InMemoryQueue())
+
+
+async def counted_at(place: str) -> tuple[object, int]:
+    """Count at a place; return the answer or error, and how many tasks are still running."""
+    clients: Any = UncountedClients({"QueueUrl": "u", "Tags": {queues.PLACE: place}})
+    asked = queues.ask_own_lanes(clients, RUN, "ours")
+    (found,) = await asyncio.gather(asked, return_exceptions=True)
+    return found, len(asyncio.all_tasks()) - 1
+
+
+def test_the_queue_of_a_run_elsewhere_need_not_be_counted() -> None:
+    assert asyncio.run(counted_at("elsewhere")) == (None, 0)
+
+
+def test_a_queue_that_cannot_be_counted_leaves_no_call_running() -> None:
+    found, running = asyncio.run(counted_at("ours"))
+    assert (type(found), running) == (AccessError, 0)
 
 
 def test_machines_of_a_service_that_is_not_ec2_are_not_none_but_unknown() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from parallelize.console import escape, shown
 from parallelize.context import Context
-from parallelize.operations.prep_plan import first_look, make_plan
+from parallelize.operations.prep_plan import look_for_existing, make_plan
 from parallelize.runs.environment.recipe import Recipe, read_recipe
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.wanted import read_asked
@@ -17,6 +17,7 @@ from parallelize.runs.record.ownership import load_run
 from parallelize.runs.record.run_record import drafted
 from parallelize.runs.results.merge import all_jobs
 from parallelize.runs.results.results import read_result
+from parallelize.together import Together
 from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
 
@@ -44,7 +45,8 @@ def explain_job(context: Context, file: str) -> Explained:
     run = load_run(store, context)
     asked = read_asked(context)
     with drafted(context, keep_lock=False, shape=asked.shape) as draft:
-        plan = make_plan(context, first_look(context), run, draft, asked)
+        existing = look_for_existing(Together(store), context)
+        plan = make_plan(context, existing, run, draft, asked)
     known = {entry.key: entry for entry in all_jobs(store, layout, draft.run)}
     new = {entry.key: entry for entry in (plan.entries if plan.new else ())}
     key = find_key({**known, **new}, file, key_of_path(context, file))

@@ -149,7 +149,7 @@ def prepare(
         look = ensure_bucket(context, create=create_bucket)
         there = look.ours()
         store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
-        plan = make_plan(context, look, there.run, draft, asked)
+        plan = make_plan(context, look.existing, there.run, draft, asked)
         check_inputs_stay(draft.run, plan.entries)
         is_new = there.run is None
         # Of a run that exists, they are listed now: to read the inputs may have taken an hour.
@@ -241,7 +241,7 @@ def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[st
             yield f"would upload {plural(len(files), 'file')}"
             return
         there = look.ours()
-        plan = make_plan(context, look, there.run, draft, asked)
+        plan = make_plan(context, look.existing, there.run, draft, asked)
         check_inputs_stay(draft.run, plan.entries)
         renewed = is_renewal(context, draft, there.run)
         found = compare_results(plan.known, there.run, plan.now, look.results())

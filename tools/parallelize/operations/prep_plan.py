@@ -136,6 +136,15 @@ def remarks(plan: Plan) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
+class Existing:
+    """What a plan is compared with."""
+
+    parts: Later[Parts]
+    runs: Later[Sequence[str]]
+    """The names of all runs, among others."""
+
+
+@dataclass(frozen=True)
 class Look:
     """What `prep` asks first, all at the same time; see `Together`."""
 
@@ -143,15 +152,13 @@ class Look:
     """The bucket's region, None if there is no bucket, as from `bucket.region_of`."""
     ours: Later[FoundRun]
     """The run, if it is ours: see `check_ours`."""
-    parts: Later[Parts]
-    runs: Later[Sequence[str]]
-    """The names of all runs, among others."""
+    existing: Existing
     results: Listed
 
 
 def first_look(context: Context) -> Look:
     """Return what `prep` asks first; it is asked when the first answer is needed."""
-    calls, layout = Together(context.store), context.layout
+    calls = Together(context.store)
 
     def region_alone() -> str | None:
         return bucket.region_of(context.clients.s3, context.bucket)
@@ -159,22 +166,29 @@ def first_look(context: Context) -> Look:
     return Look(
         calls.add(lambda clients: clients.store(context.bucket).region(), region_alone),
         check_later(calls, context),
-        list_parts(calls, layout),
-        calls.folders(context.base.key("runs", "")),
-        calls.list(layout.results.prefix),
+        look_for_existing(calls, context),
+        calls.list(context.layout.results.prefix),
     )
 
 
-def make_plan(context: Context, look: Look, there: Run | None, draft: Draft, asked: Asked) -> Plan:
+def look_for_existing(calls: Together, context: Context) -> Existing:
+    """Ask what a plan is compared with, together with other calls."""
+    runs = calls.folders(context.base.key("runs", ""))
+    return Existing(list_parts(calls, context.layout), runs)
+
+
+def make_plan(
+    context: Context, existing: Existing, there: Run | None, draft: Draft, asked: Asked
+) -> Plan:
     """Compare what is wanted with what is there; `there` is the run's record."""
     draft = replace(draft, run=with_inputs_of(context.layout, draft.run, there))
     check_same_places(draft.run, there)
     _check_same_columns(draft.run, there)
-    known = KnownJobs(context.store, context.layout, look.parts())
+    known = KnownJobs(context.store, context.layout, existing.parts())
     if draft.numbered:
         _check_numbers(known)
     make = _plain_plan if asked.shape.plain else _shaped
-    return make(context, draft, asked, known, look.runs)
+    return make(context, draft, asked, known, existing.runs)
 
 
 def _plain_plan(

@@ -32,7 +32,7 @@ from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import RunLayout
 from parallelize_core.record import Record
 from parallelize_core.run import Run
-from parallelize_core.store import IF_ABSENT, Store
+from parallelize_core.store import Store
 
 NO_PART = {
     "v", "name", "created_at", "origin", "owner",  # which run it is
@@ -97,7 +97,7 @@ def _files(archive: Path) -> Iterator[tuple[str, str]]:
 
 def publish_recipe(calls: Together, layout: RunLayout, recipe: Recipe) -> Later[object]:
     """Store the content of a recipe, if it is not there yet; wait for it before a run names it."""
-    return calls.put(layout.recipe(recipe.digest), recipe.encode(), IF_ABSENT)
+    return calls.put_new(layout.recipe(recipe.digest), recipe.encode())
 
 
 def read_recipe(store: Store, layout: RunLayout, digest: str) -> Recipe | None:

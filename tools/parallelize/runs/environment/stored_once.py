@@ -27,7 +27,7 @@ from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.file_list import FileList, Listed, read_list
 from parallelize_core.layout import RunLayout, shared_by_runs
 from parallelize_core.run import Environment
-from parallelize_core.store import IF_ABSENT, MAX_COPIED_BYTES, Store
+from parallelize_core.store import MAX_COPIED_BYTES, Store
 
 MIN_ZIP_BYTES = 1024 * 1024
 """A smaller environment is one zip: a worker gets that sooner than a list and its files."""
@@ -96,8 +96,7 @@ def send_environment(
     if wanted.key is None:
         _send_files(calls.store, path, wanted, before)
     elif path.stat().st_size <= MIN_ZIP_BYTES:
-        # To send it in vain takes no longer than to ask whether it is there.
-        return calls.put(wanted.key, path.read_bytes(), IF_ABSENT, {SHA256: wanted.identity})
+        return calls.put_new(wanted.key, path.read_bytes(), {SHA256: wanted.identity})
     elif calls.store.head(wanted.key) is None:
         with path.open("rb") as file:
             calls.store.put_file(wanted.key, file, metadata={SHA256: wanted.identity})

@@ -36,7 +36,7 @@ class OthersRunError(UsageError):
 
 @dataclass(frozen=True)
 class Found:
-    """What said at one moment whether there is a run, and whose it is; None stands for no object.
+    """run.json and origin.json as they were at one moment; None stands for no object.
 
     A write over the version that was `read` fails if anybody has written run.json since.
     """

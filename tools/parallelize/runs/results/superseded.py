@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from secrets import token_hex
 
+from parallelize.bulk import get_if_there
 from parallelize.context import Context
 from parallelize.runs.results.results import list_results, read_listed
 from parallelize.runs.results.silent import among
@@ -40,9 +41,8 @@ def read_superseded(store: Store, layout: RunLayout) -> Iterator[tuple[str, list
 def sweep(context: Context, run: Run, kept: Iterable[ObjectInfo] | None = None) -> None:
     """Remove what is no longer needed: superseded results whose jobs have succeeded since.
 
-    `kept` are their objects, if they were listed. With each
-    go those of its outputs that the new result does not name, if they are still as the job wrote
-    them.
+    With each go those of its outputs that the new result does not name, if they are still as the
+    job wrote them. `kept` are the objects of superseded results, if they were listed.
     """
     store, layout = context.store, context.layout
     kept = [*(store.list(layout.superseded.prefix) if kept is None else kept)]
@@ -50,7 +50,8 @@ def sweep(context: Context, run: Run, kept: Iterable[ObjectInfo] | None = None) 
         return
     listed = list_results(store, layout)
     for item in kept:
-        lines = _lines(store.get(item.key))
+        body = get_if_there(store, item.key)  # another client may have done the same
+        lines = None if body is None else _lines(body)
         if lines is None:
             continue
         current = _current(store, layout, lines, listed)

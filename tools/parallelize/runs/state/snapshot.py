@@ -114,7 +114,7 @@ class Reader:
         """Take a snapshot, which begins together with other calls."""
         layout = self._layout
         record, manifest = calls.get(layout.run_json), calls.list(layout.manifest.prefix)
-        # By the time when they were listed, they are so old; other calls may take longer.
+        # Their age counts from when they were listed; other calls may take longer.
         agents = calls.list_timed(layout.agents.prefix, self._clock)
         counted = self._count(calls)
         return lambda: self._snapshot(self._run(record()), agents(), manifest(), counted)
