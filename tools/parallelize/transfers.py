@@ -31,6 +31,12 @@ GROUP_FILES = 8
 GROUP_BYTES = 64 * 1024
 """What a thread reads or writes at a time, unless a single file is larger."""
 
+FAST_DISK = 0.5
+"""A disk is fast if what uses it has the processor for at least this share of its time.
+
+Files in memory and in the page cache take nothing but processor time.
+"""
+
 SLOW_DISK = 0.1
 """A disk is slow if a thread that uses it has the processor for less than this share of its time.
 
@@ -84,16 +90,23 @@ def in_order(
 
 
 class DiskThreads:
-    """Threads that read and write files: one for small files, unless the disk keeps it waiting.
+    """Reads and writes files: small ones at once, unless the disk keeps a thread waiting for them.
 
     Small files on a local disk take processor time, and threads that share the interpreter lock
-    hinder one another: with four, a download of many takes a third longer. On a network disk each
-    step waits, and hashing a large file leaves the lock alone, so there are many threads for both.
+    hinder one another: with one beside the loop, a transfer of many takes a quarter longer, with
+    four a half. On a network disk each step waits, and hashing a large file leaves the lock alone,
+    so there are many threads for both.
     """
 
-    def __init__(self, threads: int = THREADS) -> None:
+    def __init__(
+        self,
+        threads: int = THREADS,
+        clock: Callable[[], float] = time.monotonic,
+        worked: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._one = ThreadPoolExecutor(1, "disk")
         self._many = ThreadPoolExecutor(threads, "disks")
+        self._clock, self._worked = clock, worked
         self._busy_share = 1.0
 
     def __enter__(self) -> Self:
@@ -104,23 +117,36 @@ class DiskThreads:
         self._many.shutdown()
 
     def submit(self, do: Callable[[], Made], size: int) -> Future[Made]:
-        """Do something with `size` bytes of files in a thread."""
+        """Do something with `size` bytes of files, at once or in a thread."""
         if size > GROUP_BYTES:
             return self._many.submit(do)
-        pool = self._many if self._busy_share < SLOW_DISK else self._one
-        return pool.submit(self._observed, do)
+        if not self._is_fast:
+            pool = self._many if self._busy_share < SLOW_DISK else self._one
+            return pool.submit(self._observed, do)
+        done: Future[Made] = Future()
+        try:
+            done.set_result(self._observed(do))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
     async def run(self, do: Callable[[], Made], size: int) -> Made:
-        """Return what `do` returns in a thread; see `submit`."""
+        """Return what `do` returns; see `submit`."""
+        if size <= GROUP_BYTES and self._is_fast:
+            return self._observed(do)
         return await asyncio.wrap_future(self.submit(do, size))
 
+    @property
+    def _is_fast(self) -> bool:
+        return self._busy_share >= FAST_DISK
+
     def _observed(self, do: Callable[[], Made]) -> Made:
-        began, worked = time.monotonic(), time.thread_time()
+        began, worked = self._clock(), self._worked()
         try:
             return do()
         finally:
-            took = time.monotonic() - began
-            share = (time.thread_time() - worked) / took if took else 1.0
+            took = self._clock() - began
+            share = (self._worked() - worked) / took if took else 1.0
             self._busy_share += (share - self._busy_share) / 8
 
 
