@@ -38,10 +38,10 @@ FILES = 128
 """Descriptors that connections leave for everything else; a process on macOS has 256 in all."""
 
 LOOK_SECONDS = 0.02
-"""How often it is looked whether a process waits; a bucket's answers usually take 30 ms."""
+"""How often to check whether the process waits; a bucket's answers usually take 30 ms."""
 
 TOGETHER_SECONDS = 1.0
-"""How long calls go together once a process has waited, after which it is looked again."""
+"""How long calls go together once the process has waited; then it is checked again."""
 
 BUSY_SHARE = 0.75
 """A process waits if it works for less than this share of the time, all its threads together.
@@ -109,8 +109,8 @@ class Wire:
     ) -> None:
         """Do the work, and put what it returns into `made`.
 
-        If a task returned it, Python would put all of it into words after each run: it looks up
-        what ctrl-C does in an enum, and the error that this raises within tells of the task.
+        If the task returned it, asyncio's Runner would format all of it: looking up the handler of
+        ctrl-C raises an error within, whose text has the task, and with it the result.
         """
         if self._clients is None:
             self._clients = AsyncClients(
@@ -122,8 +122,8 @@ class Wire:
             await self._clients.settled()
 
     def __del__(self) -> None:
-        # weakref.finalize would keep the clients, which know who opens the session, and with that
-        # everything that uses this wire: nothing of it would ever be closed.
+        # weakref.finalize would keep the clients; they refer to this wire, which would never be
+        # freed, and no connection closed.
         if self._clients is not None and not self._runner.get_loop().is_closed():
             _close(self._runner.get_loop(), self._clients)
 
