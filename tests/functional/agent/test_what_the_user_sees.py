@@ -7,6 +7,7 @@ test_whose_fault.py.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,10 +152,12 @@ def test_a_sick_worker_says_what_all_its_commands_said(make: MakeBench) -> None:
     other_worker(bench, "w2", done=5)
     assert bench.run("w1").unfit
     beat = bench.heartbeat("w1")
-    assert (beat.state, beat.unfit, beat.failed_in_row) == (WorkerState.FAILED, True, 3)
-    common = "the first 3 commands all failed here, and other workers may do better: exit 127"
-    assert beat.reason == common
-    assert common in status_page(bench)
+    assert (beat.state, beat.unfit) == (WorkerState.FAILED, True)
+    # On a busy machine, the next command has failed, too, before the verdict on the third.
+    assert beat.failed_in_row in {3, 4}
+    said = r"the first [34] commands all failed here, and other workers may do better: exit 127"
+    assert re.fullmatch(said, beat.reason)
+    assert beat.reason in status_page(bench)
     assert failures_page(bench) == ""
 
 
