@@ -220,9 +220,8 @@ class Pace:
         limited = descriptors != resource.RLIM_INFINITY
         self._at_once = max(1, (descriptors - FILES) // AT_ONCE) if limited else AT_ONCE
 
-    @property
     def waits(self) -> bool:
-        """Whether the process mostly waits when it makes one call after the other."""
+        """Check whether the process mostly waits when it makes one call after the other."""
         since, worked = self._looked
         now = self._clock()
         if now < self._until:
@@ -237,7 +236,7 @@ class Pace:
     async def each(self, do: Callable[[Item], Awaitable[None]], items: Sequence[Item]) -> None:
         """Do something to each item of a group; the first error cancels everything running."""
         for number, item in enumerate(items):
-            if self.waits:
+            if self.waits():
                 rest = items[number:]
                 await in_flight(do, rest, min(len(rest), self._at_once))
                 return

@@ -44,41 +44,36 @@ def most_at_once(pace: Pace, items: int, process: Process) -> int:
     return most
 
 
-def test_calls_go_one_after_the_other_while_the_process_works() -> None:
-    process = Process(share=BUSY_SHARE + 0.1)
-    assert most_at_once(process.pace(), 8, process) == 1
+@pytest.mark.parametrize(
+    ("share", "most"),
+    [(BUSY_SHARE + 0.1, 1), (BUSY_SHARE - 0.1, 7)],
+    ids=["one after the other while the process works", "the rest together once it waits"],
+)
+def test_calls_go_together_only_while_the_process_waits(share: float, most: int) -> None:
+    process = Process(share)
+    assert most_at_once(process.pace(), 8, process) == most
 
 
-def test_once_the_process_waits_the_rest_of_a_group_goes_together() -> None:
-    process = Process(share=BUSY_SHARE - 0.1)
-    assert most_at_once(process.pace(), 8, process) == 7
-
-
-def test_a_process_that_works_again_makes_one_call_after_the_other() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "together"), [(TOGETHER_SECONDS / 2, True), (TOGETHER_SECONDS, False)]
+)
+def test_calls_that_keep_a_process_busy_together_go_on_together_for_some_time(
+    seconds: float, together: bool
+) -> None:
     process = Process(share=0.1)
     pace = process.pace()
     process.go_on(1)
-    assert pace.waits
+    assert pace.waits()
     process.share = 1.0
-    process.go_on(TOGETHER_SECONDS)
-    assert not pace.waits
-
-
-def test_calls_that_keep_a_process_busy_together_go_on_together_for_some_time() -> None:
-    process = Process(share=0.1)
-    pace = process.pace()
-    process.go_on(1)
-    assert pace.waits
-    process.share = 1.0
-    process.go_on(TOGETHER_SECONDS / 2)
-    assert pace.waits
+    process.go_on(seconds)
+    assert pace.waits() is together
 
 
 def test_a_short_time_says_nothing() -> None:
     process = Process(share=0.0)
     pace = process.pace()
     process.go_on(LOOK_SECONDS / 2)
-    assert not pace.waits
+    assert not pace.waits()
 
 
 @pytest.mark.parametrize(("descriptors", "most"), [(256, 2), (64, 1), (2048, 7)])

@@ -34,12 +34,12 @@ from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Comparison, compare_results
-from parallelize.runs.record.ownership import adopt
-from parallelize.runs.record.run_record import check_still, drafted, is_renewal, publish
+from parallelize.runs.record.ownership import Found, adopt
+from parallelize.runs.record.run_record import Draft, check_still, drafted, is_renewal, publish
 from parallelize.runs.results import superseded
 from parallelize.setting_types import EMAIL, WEBHOOK
 from parallelize.spool import Table
-from parallelize.together import Together
+from parallelize.together import Listed, Together
 from parallelize.units import plural, show_size
 from parallelize_core.errors import ServiceError, UsageError
 from parallelize_core.files import files_of
@@ -175,16 +175,7 @@ def prepare(
         correct_manifest(store, context.layout, plan, inputs)
         entries = with_stored(plan.entries, inputs)
         total = _add_new(context, plan, entries)
-        calls = Together(store)
-        notify = calls.get(context.layout.notify)
-        kept = calls.list(context.layout.superseded.prefix)
-        # What others have written to the record while inputs were sent is kept.
-        record = None if is_new else calls.get_version(context.layout.run_json)
-        there = replace(there, read=record()) if record else there
-        renewed = publish(store, context, draft, there, calls) and not is_new
-        if renewed:
-            context.tell(CHANGED)
-        store_notify(context, notify())
+        renewed, kept = _write_record(context, draft, there, is_new=is_new)
         waiting = () if decision.keep else found.waiting
         sent = redo(context, decision.redo, waiting, renewed=renewed)
         superseded.sweep(context, draft.run, kept())
@@ -203,6 +194,26 @@ def prepare(
         noun="input" if asked.shape.plain else "job",
         outdated=frozenset(one.etag for one in found.outdated),
     )
+
+
+def _write_record(
+    context: Context, draft: Draft, there: Found, *, is_new: bool
+) -> tuple[bool, Listed]:
+    """Write what the run is, and whom to notify.
+
+    Return whether a run that was there has changed, and the results kept in it for the time being.
+    """
+    calls = Together(context.store)
+    notify = calls.get(context.layout.notify)
+    kept = calls.list(context.layout.superseded.prefix)
+    # What others have written to the record while inputs were sent is kept.
+    record = None if is_new else calls.get_version(context.layout.run_json)
+    there = replace(there, read=record()) if record else there
+    renewed = publish(context.store, context, draft, there, calls) and not is_new
+    if renewed:
+        context.tell(CHANGED)
+    store_notify(context, notify())
+    return renewed, kept
 
 
 def _unneeded(plan: Plan, copied: Collection[str], redo: Collection[str]) -> set[str]:
