@@ -34,7 +34,7 @@ from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Comparison, compare_results
-from parallelize.runs.record.ownership import Found, adopt
+from parallelize.runs.record.ownership import FoundRun, adopt
 from parallelize.runs.record.run_record import Draft, check_still, drafted, is_renewal, publish
 from parallelize.runs.results import superseded
 from parallelize.setting_types import EMAIL, WEBHOOK
@@ -197,7 +197,7 @@ def prepare(
 
 
 def _write_record(
-    context: Context, draft: Draft, there: Found, *, is_new: bool
+    context: Context, draft: Draft, there: FoundRun, *, is_new: bool
 ) -> tuple[bool, Listed]:
     """Write what the run is, and whom to notify.
 

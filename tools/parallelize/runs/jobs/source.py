@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from parallelize.console import escape
 from parallelize.context import Context
-from parallelize.runs.inputs.local_inputs import LINES, Found, LocalInput, is_sheet
+from parallelize.runs.inputs.local_inputs import LINES, FoundInputs, LocalInput, is_sheet
 from parallelize.runs.jobs.spec import (
     FOLDER,
     LINE,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Sent = Callable[[], Collection[str]]
 """Returns the keys of the files that already belong to jobs."""
 
-NOTHING = Found(())
+NOTHING = FoundInputs(())
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Rows:
     """Jobs that are listed somewhere, and the local files that they need."""
 
     jobs: Jobs
-    found: Found
+    found: FoundInputs
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def read_jobs(context: Context) -> Rows:
         return Rows(_times(context, lines), NOTHING)
     rows = read_rows(_sheet(context))
     files = {item.key: item for item in rows.files.values()}
-    return Rows(_times(context, rows), Found(tuple(sorted(files.values(), key=_key))))
+    return Rows(_times(context, rows), FoundInputs(tuple(sorted(files.values(), key=_key))))
 
 
 def group(context: Context, files: Iterable[Sized], sent: Sent) -> Grouped:

@@ -15,7 +15,7 @@ from parallelize.runs.inputs.input_files import (
     remote_files,
 )
 from parallelize.runs.inputs.input_rules import rules_of
-from parallelize.runs.inputs.local_inputs import Found, LocalInput, find_inputs, places
+from parallelize.runs.inputs.local_inputs import FoundInputs, LocalInput, find_inputs, places
 from parallelize.runs.inputs.remote_inputs import is_remote
 from parallelize.runs.jobs import source
 from parallelize.runs.jobs.plan import JobPlan, KnownJobs, make_job_plan
@@ -30,7 +30,7 @@ PLAIN = Shape()
 class Asked:
     """What this machine knows: the local files (None if they are in S3), and listed jobs."""
 
-    found: Found | None
+    found: FoundInputs | None
     jobs: Jobs | None = None
     shape: Shape = PLAIN
 

@@ -32,7 +32,7 @@ from parallelize.runs.environment.stored_once import environment_of, listed, sen
 from parallelize.runs.inputs.input_files import remote_location
 from parallelize.runs.inputs.remote_inputs import is_remote
 from parallelize.runs.jobs.source import Shape, has_rows, shape_of
-from parallelize.runs.record.ownership import Found, check_origin, find
+from parallelize.runs.record.ownership import FoundRun, check_origin, find
 from parallelize.setting_tables import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.together import Together
 from parallelize.transfers import sha256_of
@@ -156,7 +156,7 @@ def then_of(settings: RunTable) -> Then | None:
 
 def publish(
     store: Store, context: Context, draft: Draft,
-    found: Found | None = None, beside: Together | None = None,
+    found: FoundRun | None = None, beside: Together | None = None,
 ) -> bool:  # fmt: skip
     """Send the environment and run.json, in this order, if they are new; return whether they were.
 
@@ -199,7 +199,7 @@ def _changed_meanwhile(context: Context) -> ServiceError:
     return ServiceError(told, fix="try again")
 
 
-def _wanted(context: Context, draft: Draft, found: Found) -> Run:
+def _wanted(context: Context, draft: Draft, found: FoundRun) -> Run:
     """Return what run.json should be."""
     if found.run is not None:
         return _kept(context, draft, found.run)
