@@ -206,9 +206,11 @@ def _write_record(
     calls = Together(context.store)
     notify = calls.get(context.layout.notify)
     kept = calls.list(context.layout.superseded.prefix)
-    # What others have written to the record while inputs were sent is kept.
-    record = None if is_new else calls.get_version(context.layout.run_json)
-    there = replace(there, read=record()) if record else there
+    if not is_new:
+        # What others have written to the record while inputs were sent is kept.
+        before, record = there.run, calls.get_version(context.layout.run_json)
+        there = replace(there, read=record())
+        check_still(context, draft, before, there.run)
     renewed = publish(context.store, context, draft, there, calls) and not is_new
     if renewed:
         context.tell(CHANGED)

@@ -91,6 +91,20 @@ def loaded(store: Store, found: FoundRun) -> Run:
     return found.run
 
 
+def check_same(before: Run, there: Run | None) -> None:
+    """Raise ServiceError if a run was deleted since its record was read, or also begun again.
+
+    The name and the project are those of the run before, but not its jobs and results.
+    """
+    if there is None or there.created_at != before.created_at:
+        raise changed_meanwhile(before.name)
+
+
+def changed_meanwhile(run: str) -> ServiceError:
+    """Return the error for a record that somebody else has written, or deleted, meanwhile."""
+    return ServiceError(f"another client changed run.json of {run} meanwhile", fix="try again")
+
+
 def no_run(store: Store, layout: RunLayout) -> NoRunError:
     """Return the error for a run that was never prepared, with the run of the nearest name."""
     near: list[str] = []
