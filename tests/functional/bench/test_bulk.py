@@ -345,3 +345,31 @@ def test_without_a_loop_each_call_is_made_once_where_its_answer_is_needed() -> N
     store.put("one", b"2")
     assert body() == (b"1", etag)
     assert [item.key for item in keys()] == ["one"]
+
+
+class ChangingStore(InMemoryStore):
+    """A bucket in which somebody writes an object between the first two reads of it."""
+
+    reads = 0
+
+    def head(self, key: str) -> ObjectInfo | None:
+        self._read(key)
+        return super().head(key)
+
+    def get(self, key: str) -> bytes:
+        self._read(key)
+        return super().get(key)
+
+    def _read(self, key: str) -> None:
+        self.reads += 1
+        if self.reads == 2:
+            self.put(key, b"newer")
+
+
+def test_without_a_loop_a_version_that_changes_during_a_look_is_not_written_over() -> None:
+    store = ChangingStore()
+    store.put("one", b"older")
+    found = Together(store).get_version("one")()
+    assert found is not None
+    written = store.put("one", b"mine", Condition(etag=found[1]))
+    assert (found[0], written) == (b"newer", None)
