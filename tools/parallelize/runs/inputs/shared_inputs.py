@@ -316,7 +316,8 @@ def _same(
     there: Mapping[str, Sequence[ObjectInfo]],
 ) -> dict[str, ObjectInfo]:
     """Return an upload for each content that has one, by checksum."""
-    wanted = {c.sha256: c for c in contents.values() if there[c.sha256]}
+    # A file that was written since it was first read may have a content that nobody looked up.
+    wanted = {c.sha256: c for c in contents.values() if there.get(c.sha256)}
 
     def find(content: Fingerprint) -> tuple[str, ObjectInfo | None]:
         uploads = sorted(there[content.sha256], key=lambda item: item.key)
