@@ -7,7 +7,7 @@ import gc
 import os
 import random
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -190,6 +190,42 @@ def test_an_object_that_does_not_come_in_time_is_told_and_harms_no_later_read(
     assert "no answer within 0 s" in str(late)
     wanted = ["in/00003", "in/nothing"]
     assert list(try_each(store, wanted, 60.0)) == [("in/00003", b"3"), ("in/nothing", None)]
+
+
+LOOKS: dict[str, Callable[[WireStore], Iterator[object]]] = {
+    "get": lambda store: store.get_each(["refused", "in/00001"]),
+    "head": lambda store: store.head_each(["refused", "in/00001"]),
+    "list": lambda store: store.list_all(["refused", "in/"]),
+    "list_between": lambda store: store.list_each("", ["refused"]),
+}
+
+
+@pytest.mark.parametrize("method", LOOKS)
+def test_what_was_begun_beside_a_call_that_fails_does_not_go_on(
+    store: WireStore, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    ended: list[str] = []
+
+    async def wait(key: str) -> None:
+        if key == "refused":
+            raise UsageError("no")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(key)
+
+    async def look(_: AsyncS3Store, key: str, *words: str) -> None:
+        await wait(words[0] if words else key)
+
+    async def pages(_: AsyncS3Store, key: str, *words: str, **__: bool) -> AsyncIterator[Any]:
+        await wait(words[0] if words else key)
+        yield ()
+
+    monkeypatch.setattr(AsyncS3Store, method, pages if method.startswith("list") else look)
+    with pytest.raises(UsageError):
+        list(LOOKS[method](store))
+    assert len(ended) == 1
+    assert not asyncio.all_tasks(store._wire._runner.get_loop())
 
 
 def test_a_listing_may_be_left_while_other_objects_are_read(store: WireStore) -> None:
