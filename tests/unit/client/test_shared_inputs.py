@@ -6,28 +6,34 @@ import gzip
 import hashlib
 import random
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
+from threading import Event
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parallelize.runs.files.known_contents import KnownContents
 from parallelize.runs.inputs.local_inputs import LocalInput
 from parallelize.runs.inputs.shared_inputs import (
     FEW,
     MAX_LIST_BYTES,
     SharedInputs,
+    read_contents,
     read_names,
     shared_files,
 )
 from parallelize.runs.inputs.sweep_inputs import read_named, sweep_inputs
 from parallelize.spool import Table
+from parallelize.transfers import GROUP_BYTES, Fingerprint
 from parallelize_core.errors import DecodeError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.store import ObjectInfo
 from parallelize_core.testing import InMemoryStore
 
 BASE = Location("bucket", "p/")
+SECONDS = 30.0
 
 
 def checksum(number: int) -> str:
@@ -152,3 +158,33 @@ def test_a_file_that_is_written_while_uploads_are_looked_up_is_sent_as_it_is_the
     found = shared_files(shared, [LocalInput("a", str(path), 6)], lambda _: None)
     assert [(one.size, one.sha256) for one in found.uploads] == [(5, after)]
     assert [one.sha256 for one in found.versions] == [after]
+
+
+class Interrupted(KnownContents):
+    """Memory in which ctrl-C comes while another file is read, which takes long."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.began = Event()
+        self.stopped: list[bool] = []
+
+    def learn(
+        self, path: Path | str, *, etag: bool = False, stopping: Event | None = None
+    ) -> Fingerprint:
+        assert stopping
+        if Path(path).name == "a":
+            assert self.began.wait(SECONDS)
+            raise KeyboardInterrupt
+        self.began.set()
+        self.stopped.append(stopping.wait(SECONDS))
+        raise CancelledError
+
+
+def test_ctrl_c_does_not_wait_for_large_files_to_be_read(tmp_path: Path) -> None:
+    found = [LocalInput(name, str(tmp_path / name), GROUP_BYTES + 1) for name in "ab"]
+    for item in found:
+        Path(item.path).touch()
+    memory = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        read_contents(memory, found)
+    assert memory.stopped == [True]

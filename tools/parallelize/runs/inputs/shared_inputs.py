@@ -281,10 +281,13 @@ def read_contents(
     found = {item.key: memory.find(item.path, etag=etags) for item in asked}
     unread = [item for item in asked if found[item.key] is None]
 
-    def learn(some: Sequence[LocalInput]) -> list[tuple[str, Fingerprint]]:
-        return [(item.key, memory.learn(item.path, etag=etags)) for item in some]
-
     with DiskThreads() as disk:
+
+        def learn(some: Sequence[LocalInput]) -> list[tuple[str, Fingerprint]]:
+            return [
+                (item.key, memory.learn(item.path, etag=etags, stopping=disk.stopping))
+                for item in some
+            ]
 
         def submit(some: Sequence[LocalInput]) -> Future[list[tuple[str, Fingerprint]]]:
             return disk.submit(lambda: learn(some), sum(item.size for item in some))
