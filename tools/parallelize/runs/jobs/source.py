@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from parallelize.console import escape
 from parallelize.context import Context
-from parallelize.runs.inputs.local_inputs import LINES, Found, is_sheet, spooled_inputs
+from parallelize.runs.inputs.local_inputs import LINES, FoundInputs, is_sheet, spooled_inputs
 from parallelize.runs.jobs.spec import (
     FOLDER,
     LINE,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Sent = Callable[[], Container[str]]
 """Returns the keys of the files that already belong to jobs."""
 
-NOTHING = Found(())
+NOTHING = FoundInputs(())
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Rows:
     """Jobs that are listed somewhere, and the local files that they need."""
 
     jobs: Jobs
-    found: Found
+    found: FoundInputs
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def read_jobs(context: Context) -> Rows:
     rows = read_rows(_sheet(context))
     files = spooled_inputs()
     files.extend(rows.found())
-    return Rows(_times(context, rows), Found(files))
+    return Rows(_times(context, rows), FoundInputs(files))
 
 
 def group(context: Context, files: Iterable[Sized], sent: Sent) -> Grouped:

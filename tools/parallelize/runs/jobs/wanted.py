@@ -16,7 +16,13 @@ from parallelize.runs.inputs.input_files import (
     remote_files,
 )
 from parallelize.runs.inputs.input_rules import rules_of
-from parallelize.runs.inputs.local_inputs import Found, Inputs, find_inputs, places, spooled_inputs
+from parallelize.runs.inputs.local_inputs import (
+    FoundInputs,
+    Inputs,
+    find_inputs,
+    places,
+    spooled_inputs,
+)
 from parallelize.runs.inputs.remote_inputs import is_remote
 from parallelize.runs.jobs import source
 from parallelize.runs.jobs.plan import FileVersions, JobPlan, KnownJobs, make_job_plan
@@ -31,7 +37,7 @@ PLAIN = Shape()
 class Asked:
     """What this machine knows: the local files (None if they are in S3), and listed jobs."""
 
-    found: Found | None
+    found: FoundInputs | None
     jobs: Jobs | None = None
     shape: Shape = PLAIN
 
