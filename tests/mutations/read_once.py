@@ -50,8 +50,8 @@ MUTATIONS = (
         "part-if-absent",
         "no part of a manifest is replaced",
         "tools/parallelize/runs/jobs/plan.py",
-        "encode_part(part), IF_ABSENT)",
-        "encode_part(part))",
+        "encode_lines(part), IF_ABSENT)",
+        "encode_lines(part))",
         (f"{TRIPS}test_inputs_that_another_prep_has_added_meanwhile_are_not_added_twice",),
     ),
     Mutation(
