@@ -143,11 +143,13 @@ def test_python_gets_the_same_all_at_once_as_it_comes_and_from_an_executor(shell
 @only_local
 def test_the_cells_of_the_notebook_run_in_their_order(shell: Shell) -> None:
     shutil.copytree(REPOSITORY / "examples/python", shell.folder, dirs_exist_ok=True)
-    cells = json.loads((shell.folder / "walks.ipynb").read_text())["cells"]
-    assert all(not cell["outputs"] for cell in cells if cell["cell_type"] == "code")
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    told = "\nimport json\nprint(json.dumps(mean))"
-    printed = shell.run("-c", "\n".join(code) + told, program=Path(sys.executable))
+    found = json.loads((shell.folder / "walks.ipynb").read_text())["cells"]
+    assert all(not cell["outputs"] for cell in found if cell["cell_type"] == "code")
+    code = ["".join(cell["source"]) for cell in found if cell["cell_type"] == "code"]
+    cells = "\n".join([*code, "import json", "print(json.dumps(mean))"])
+    # A kernel runs them within its event loop.
+    kernel = f"import asyncio\nasync def run():\n    exec({cells!r}, globals())\nasyncio.run(run())"
+    printed = shell.run("-c", kernel, program=Path(sys.executable))
     assert json.loads(printed) == {
         str(steps): sum(walked(seed, steps) for seed in range(3)) / 3 for steps in (100, 400)
     }

@@ -273,7 +273,10 @@ def _bytes(key: str) -> bytes:
 def _nameless_database() -> sqlite3.Connection:
     """Open a database whose file has no name any more; it is never committed, nor undone."""
     with tempfile.TemporaryDirectory(prefix=".spool-", dir=_folder()) as folder:
-        database = sqlite3.connect(Path(folder) / "rows", isolation_level=None)
+        # One thread at a time uses it; in a notebook, the loop has one of its own.
+        database = sqlite3.connect(
+            Path(folder) / "rows", isolation_level=None, check_same_thread=False
+        )
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
             database.execute(f"PRAGMA {pragma}")
         database.execute("BEGIN EXCLUSIVE")

@@ -13,6 +13,7 @@ import re
 import resource
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,6 +63,7 @@ class Wire:
         self._plain = plain
         self._thread = get_ident()
         self._clients: AsyncClients | None = None
+        self._task: asyncio.Task[None] | None = None
         # The threads of a dashboard's server take turns.
         self._turn = RLock()
 
@@ -72,13 +74,7 @@ class Wire:
         Other threads wait for each other here, so theirs are not; and what already runs on a loop
         cannot wait for this one.
         """
-        if self._plain is None or get_ident() != self._thread:
-            return False
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return True
-        return False
+        return self._plain is not None and get_ident() == self._thread and not _is_on_loop()
 
     def client(self, calls: Mapping[str, Call], make: Callable[[], Any]) -> Any:
         """Return a client like that of boto3, which `make` makes when it is needed."""
@@ -89,12 +85,26 @@ class Wire:
         made: list[Made] = []
         with self._turn:
             try:
-                self._runner.run(self._do(work, made))
+                self._complete(self._do(work, made))
                 return made[0]
             except ParallelizeError as error:
                 # Its traceback has the frame that has the task that has the error. Until this
                 # circle is collected, it keeps what its callers have: of a look, all results.
                 error.__traceback__ = None
+                raise
+
+    def _complete(self, work: Coroutine[Any, Any, None]) -> None:
+        if not _is_on_loop():
+            self._runner.run(work)
+            return
+        # A thread can run one loop at a time. That of a notebook's cells runs the kernel's.
+        with ThreadPoolExecutor(1, "wire") as thread:
+            running = thread.submit(self._runner.run, work)
+            try:
+                running.result()
+            except BaseException:
+                if task := self._task:
+                    self._runner.get_loop().call_soon_threadsafe(task.cancel)
                 raise
 
     def ask(self, call: Callable[[AsyncClients], Coroutine[Any, Any, Made]]) -> Made:
@@ -112,6 +122,7 @@ class Wire:
         If the task returned it, asyncio's Runner would format all of it: looking up the handler of
         ctrl-C raises an error within, whose text has the task, and with it the result.
         """
+        self._task = asyncio.current_task()
         if self._clients is None:
             self._clients = AsyncClients(
                 self._opened, PARTS_AT_ONCE, terms=self._terms, plain=self._plain
@@ -120,6 +131,7 @@ class Wire:
             made.append(await work(self._clients))
         finally:
             await self._clients.settled()
+            self._task = None  # it has its error, and that its frames: see `run`
 
     def __del__(self) -> None:
         # weakref.finalize would keep the clients; they refer to this wire, which would never be
@@ -130,6 +142,14 @@ class Wire:
     def _opened(self) -> Any:
         # boto3's session is made of botocore's.
         return vars(self._session())["_session"]
+
+
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _close(loop: asyncio.AbstractEventLoop, clients: AsyncClients) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import os
 import random
+import signal
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -115,6 +117,37 @@ def test_a_call_from_a_running_loop_is_made_by_boto3(single: WireStore) -> None:
         return single.get("in/00003")
 
     assert asyncio.run(read()) == b"3"
+
+
+def test_many_objects_are_read_from_a_running_loop_too_as_in_a_notebook(store: WireStore) -> None:
+    async def cell() -> None:
+        assert len([*store.list("in/")]) == COUNT
+        assert dict(get_each(store, ["in/00003", "none"])) == {"in/00003": b"3", "none": None}
+        with pytest.raises(UsageError, match="does not exist"):
+            list(WireStore("nothing", lambda: store, store._wire).list("in/"))
+
+    asyncio.run(cell())
+    assert len([*store.list("in/")]) == COUNT
+
+
+def test_ctrl_c_in_a_notebook_cancels_what_is_under_way(wire: Wire) -> None:
+    cancelled: list[bool] = []
+
+    async def work(_: AsyncClients) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    async def cell() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as the kernel of a notebook
+        with pytest.raises(KeyboardInterrupt):
+            wire.run(work)
+
+    asyncio.run(cell())
+    assert cancelled
 
 
 async def _fill(store) -> None:  # type: ignore[no-untyped-def]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -289,3 +290,10 @@ def test_an_output_to_fetch_takes_hardly_any_memory(tmp_path: Path) -> None:
         lambda: planned(store, few, tmp_path), lambda: planned(store, many, tmp_path), 2000
     )
     assert each < 100
+
+
+def test_a_table_is_at_hand_in_another_thread_as_in_a_notebook() -> None:
+    table = Table(f"{number:06}" for number in range(FEW_ROWS + 1))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(table.put, "more", (1,)).result()
+    assert table.get("more") == (1,)
