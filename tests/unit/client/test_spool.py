@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelize import spool
-from parallelize.operations.download import _output, _output_row
+from parallelize.operations.download import Plan, _output, _output_row, _spooled, planned
 from parallelize.operations.prep_plan import distinct
 from parallelize.runs.files.fetching import refusals
 from parallelize.runs.inputs import shared_inputs
@@ -158,14 +158,19 @@ def kept_by_each(few: Callable[[], object], many: Callable[[], object], more: in
     return (kept_bytes(many) - kept_bytes(few)) / more
 
 
-def looked_through(folder: Path) -> float:
-    """Return how much memory it takes at most to find the inputs in a folder."""
+def most_bytes(do: Callable[[], object]) -> int:
+    """Return how much memory a function takes at most."""
     tracemalloc.start()
     try:
-        assert find_inputs(str(folder), folder, "").inputs
+        assert do()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def looked_through(folder: Path) -> int:
+    """Return how much memory it takes at most to find the inputs in a folder."""
+    return most_bytes(lambda: find_inputs(str(folder), folder, "").inputs)
 
 
 def prepared(folder: Path) -> object:
@@ -202,7 +207,7 @@ def test_a_file_that_is_found_takes_hardly_any_memory_even_for_a_moment(tmp_path
     assert (many - few) / 2000 < 100
 
 
-def planned(store: InMemoryStore, layout: RunLayout, folder: Path) -> object:
+def read_outputs(store: InMemoryStore, layout: RunLayout, folder: Path) -> object:
     """Read the results of a run, and plan the download of their outputs."""
     listing = listed_table((item.key, item.etag) for item in store.list(layout.results.prefix))
     outputs = Spooled(_output_row, _output)
@@ -226,6 +231,24 @@ def test_an_output_to_fetch_takes_hardly_any_memory(tmp_path: Path) -> None:
             store.put(layout.result(made.key), made.encode())
     few, many = layouts.values()
     each = kept_by_each(
-        lambda: planned(store, few, tmp_path), lambda: planned(store, many, tmp_path), 2000
+        lambda: read_outputs(store, few, tmp_path),
+        lambda: read_outputs(store, many, tmp_path),
+        2000,
     )
     assert each < 100
+
+
+def told_plan(count: int, folder: Path) -> int:
+    """Return how much memory it takes at most to say what a download would fetch."""
+    outputs = Spooled(_output_row, _output)
+    for number in range(count):
+        outputs.append_row(f"{number:05}", 1, "0" * 64, "e", "")
+    plan = Plan(_spooled(()), outputs, (), count, 0, count, place=Location("bucket"))
+    return most_bytes(lambda: [*planned(plan, folder)])
+
+
+@pytest.mark.usefixtures("small")
+def test_an_output_that_would_be_fetched_takes_hardly_any_memory(tmp_path: Path) -> None:
+    told_plan(600, tmp_path / "out")
+    few, many = told_plan(600, tmp_path / "out"), told_plan(2600, tmp_path / "out")
+    assert (many - few) / 2000 < 100
