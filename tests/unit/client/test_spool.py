@@ -217,19 +217,23 @@ def read_outputs(store: InMemoryStore, layout: RunLayout, folder: Path) -> objec
     return listing, outputs
 
 
+def finished_run(store: InMemoryStore, count: int) -> RunLayout:
+    """Store the results of a run, all of which succeeded."""
+    layout = RunLayout(Location("bucket"), f"run{count}")
+    for number in range(count):
+        output = Output(key=f"{number:05}", size=1, sha256="0" * 64, etag="e")
+        made = Result(
+            run=layout.run, key=output.key, attempt=1, worker="w", started_at="",
+            finished_at="", status="succeeded", outputs=(output,),
+        )  # fmt: skip
+        store.put(layout.result(made.key), made.encode())
+    return layout
+
+
 @pytest.mark.usefixtures("small")
 def test_an_output_to_fetch_takes_hardly_any_memory(tmp_path: Path) -> None:
     store = InMemoryStore()
-    layouts = {count: RunLayout(Location("bucket"), f"run{count}") for count in (600, 2600)}
-    for count, layout in layouts.items():
-        for number in range(count):
-            output = Output(key=f"{number:05}", size=1, sha256="0" * 64, etag="e")
-            made = Result(
-                run=layout.run, key=output.key, attempt=1, worker="w", started_at="",
-                finished_at="", status="succeeded", outputs=(output,),
-            )  # fmt: skip
-            store.put(layout.result(made.key), made.encode())
-    few, many = layouts.values()
+    few, many = finished_run(store, 600), finished_run(store, 2600)
     each = kept_by_each(
         lambda: read_outputs(store, few, tmp_path),
         lambda: read_outputs(store, many, tmp_path),
