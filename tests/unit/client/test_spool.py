@@ -11,15 +11,20 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.watching.report_scene import PROVENANCE
+from tests.unit.watching.scene import LAYOUT, Scene
 
 from parallelize import spool
 from parallelize.operations.download import Plan, _output, _output_row, _spooled, planned
 from parallelize.operations.prep_plan import distinct
+from parallelize.report.data import Gathered, make_report
 from parallelize.runs.files.fetching import refusals
 from parallelize.runs.inputs import shared_inputs
 from parallelize.runs.inputs.local_inputs import find_inputs
 from parallelize.runs.inputs.shared_inputs import SharedInputs, shared_files
+from parallelize.runs.results.merge import read_sizes
 from parallelize.runs.results.results import listed_table, read_listed
+from parallelize.runs.state.history import read_finished
 from parallelize.spool import BATCH, FEW_ROWS, SORTED_ROWS, Hashes, Row, Spooled, Table
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location, RunLayout
@@ -256,3 +261,36 @@ def test_an_output_that_would_be_fetched_takes_hardly_any_memory(tmp_path: Path)
     told_plan(600, tmp_path / "out")
     few, many = told_plan(600, tmp_path / "out"), told_plan(2600, tmp_path / "out")
     assert (many - few) / 2000 < 100
+
+
+def unfinished_report(count: int) -> object:
+    """Return the report on a run without results."""
+    scene = Scene()
+    scene.prepare(*(f"{number:05}" for number in range(count)))
+    snapshot = scene.snapshot()
+    sizes = read_sizes(scene.store, LAYOUT, snapshot.run)
+    report = make_report(Gathered(snapshot, sizes, {}, (), None, {}, PROVENANCE))
+    assert len(report.files) == count
+    return report
+
+
+@pytest.mark.usefixtures("small")
+def test_a_file_of_a_report_takes_hardly_any_memory_besides_its_result() -> None:
+    each = kept_by_each(lambda: unfinished_report(600), lambda: unfinished_report(2600), 2000)
+    assert each < 100
+
+
+def read_all(count: int) -> int:
+    """Return how much memory it takes at most to read the results of a run, one at a time."""
+    scene = Scene()
+    keys = [f"{number:05}" for number in range(count)]
+    for key in keys:
+        scene.finish(key)
+    snapshot = scene.snapshot()
+    return most_bytes(lambda: sum(1 for _ in read_finished(scene.store, snapshot, keys)))
+
+
+@pytest.mark.usefixtures("small")
+def test_a_result_that_is_read_takes_hardly_any_memory() -> None:
+    read_all(600)
+    assert (read_all(2600) - read_all(600)) / 2000 < 100

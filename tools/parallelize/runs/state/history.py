@@ -9,7 +9,7 @@ from sys import intern
 from parallelize.bulk import get_each
 from parallelize.runs.results.cache import Cache
 from parallelize.runs.results.failed import label
-from parallelize.runs.results.results import decode_result, read_listed
+from parallelize.runs.results.results import decode_result, listed_table, read_listed
 from parallelize.runs.state.snapshot import Snapshot
 from parallelize.units import epoch
 from parallelize_core.errors import DecodeError
@@ -156,7 +156,7 @@ class Remembered:
         return {
             key: kept
             for key, (etag, kept) in self._results.items()
-            if (place := result(key)) in listed and listed[place] == etag
+            if listed.get(result(key)) == etag
         }
 
 
@@ -187,8 +187,9 @@ def read_finished(
     Calls `step` at each.
     """
     places = map(snapshot.layout.result, inputs)
-    listed = {p: snapshot.finished[p] for p in places if p in snapshot.finished}
-    for result in read_listed(store, snapshot.layout, listed):
+    etag_of = snapshot.finished.get
+    listed = ((place, etag) for place in places if (etag := etag_of(place)) is not None)
+    for result in read_listed(store, snapshot.layout, listed_table(listed)):
         step()
         yield result
 
