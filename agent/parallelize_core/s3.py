@@ -17,17 +17,16 @@ from parallelize_core.errors import (
     ParallelizeError,
     UnavailableError,
 )
-from parallelize_core.parts import PART_BYTES, ObjectPart, parts_of
+from parallelize_core.parts import PART_BYTES
 from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
 from parallelize_core.transport.client import Client, Request
+from parallelize_core.transport.downloads import Downloads
 from parallelize_core.transport.listing import ListingPage, read_page
 from parallelize_core.transport.objects import ObjectRequests, Payload
-from parallelize_core.transport.sinks import LOOP_BYTES, FilePart, Memory
+from parallelize_core.transport.sinks import LOOP_BYTES, Memory
 from parallelize_core.transport.uploads import (
     Uploads,
     check_content,
-    each,
-    ended,
     etag_of,
     read_whole,
     unmet,
@@ -68,6 +67,7 @@ class AsyncS3Store:
         self._parts = parts
         self._requests = ObjectRequests(bucket, terms)
         self._uploads = Uploads(self._requests, parts, self._off_loop)
+        self._downloads = Downloads(self._requests, parts, files)
         self._client: Client | None = None
 
     async def get(self, key: str) -> bytes:
@@ -88,29 +88,12 @@ class AsyncS3Store:
         await client.call(self._reading(client, key, ""), memory)
         return memory.content or b"", etag_of(memory.reply)
 
-    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
-        """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
+    async def get_file(
+        self, key: str, path: Path, etag: str = "", size: int = 0, sha256: str = ""
+    ) -> int:
+        """Write an object of any size to `path`; see `AsyncStore`."""
         client = await self._connected()
-        rest: asyncio.Task[None] | None = None
-
-        def go_on() -> None:
-            nonlocal rest
-            if rest is None:
-                rest = asyncio.create_task(self._get_rest(client, key, file, whole))
-                # If this answer breaks off, the next one must be of the same version.
-                request.headers += [] if etag else [("if-match", f'"{etag_of(whole.reply)}"')]
-
-        with _NewFile(path) as file:
-            whole = self._place(client, file, None, go_on)
-            request = self._reading(client, key, etag)
-            try:
-                await client.call(request, whole)
-                if rest is not None:
-                    await rest
-            finally:
-                await ended(rest)
-            file.keep(whole.size)
-        return whole.size
+        return await self._downloads.get(client, key, path, etag, size, sha256)
 
     async def head(self, key: str) -> ObjectInfo | None:
         """Describe an object, or answer None if there is none."""
@@ -236,34 +219,8 @@ class AsyncS3Store:
         await client.call(self._reading(client, key, etag), memory)
         return memory.content
 
-    async def _get_rest(self, client: Client, key: str, file: _NewFile, whole: FilePart) -> None:
-        """Read the parts of a large object after the first, which is in the first answer."""
-        version = etag_of(whole.reply)
-
-        async def get(part: ObjectPart) -> None:
-            place = self._place(client, file, part)
-            await client.call(self._reading(client, key, version, part), place)
-            if (place.reply.status, place.size) != (206, part.size):
-                where = self._requests.where(key)
-                raise UnavailableError(f"{where}: S3 sent other bytes than part {part.number}")
-
-        await each(self._parts, parts_of(whole.size)[1:], get)
-
-    def _place(
-        self,
-        client: Client,
-        file: _NewFile,
-        part: ObjectPart | None,
-        on_more: Callable[[], None] | None = None,
-    ) -> FilePart:
-        checks = client.endpoint.checks_checksums
-        return FilePart(file.opened, self._files, part, on_more, checks=checks)
-
-    def _reading(
-        self, client: Client, key: str, etag: str, part: ObjectPart | None = None
-    ) -> Request:
-        checked = client.endpoint.checks_checksums
-        return self._requests.get(key, etag, part, checked=checked)
+    def _reading(self, client: Client, key: str, etag: str) -> Request:
+        return self._requests.get(key, etag, checked=client.endpoint.checks_checksums)
 
     async def _put(  # noqa: PLR0913, PLR0917 - what a write takes
         self,
@@ -289,38 +246,6 @@ class AsyncS3Store:
         if size <= LOOP_BYTES:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._files, work)
-
-
-class _NewFile:
-    """A file that is created with its first byte, and removed if it is not kept."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = -1
-        self._kept = False
-
-    def opened(self) -> int:
-        """Return the file's descriptor."""
-        if self._descriptor < 0:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        return self._descriptor
-
-    def keep(self, size: int) -> None:
-        """Mark it as complete with `size` bytes; surplus bytes of an earlier answer are cut off."""
-        if os.fstat(self._descriptor).st_size != size:
-            os.ftruncate(self._descriptor, size)
-        self._kept = True
-
-    def __enter__(self) -> _NewFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._descriptor < 0:
-            return
-        os.close(self._descriptor)
-        if not self._kept:
-            # An incomplete file must not be taken for the object.
-            self._path.unlink(missing_ok=True)
 
 
 async def in_thread(pool: Executor, where: str, do: Callable[[], T]) -> T:

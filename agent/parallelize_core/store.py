@@ -10,9 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Protocol
 
-from parallelize_core.errors import (
-    UsageError,
-)
+from parallelize_core.errors import ChangedError, UsageError
 
 MAX_METADATA_BYTES = 2048
 """Names and values together, all ASCII.
@@ -161,8 +159,14 @@ class AsyncStore(Protocol):
     async def get(self, key: str) -> bytes:
         """Return a small object's content."""
 
-    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
-        """Write an object to `path`, return its bytes; ChangedError if it is not `etag`."""
+    async def get_file(
+        self, key: str, path: Path, etag: str = "", size: int = 0, sha256: str = ""
+    ) -> int:
+        """Write an object to `path`, return its bytes; ChangedError if it is not `etag`.
+
+        If `sha256` is given and the object has another, it raises ChangedError, too. `size`, in
+        bytes, is what that version has, 0 if nobody knows: then a large one starts slower.
+        """
 
     async def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
         """Return an object's content, or None if it has more than `limit` bytes."""
@@ -203,6 +207,15 @@ class AsyncStore(Protocol):
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are not an error."""
+
+
+def check_sha256(found: str, promised: str, where: str) -> None:
+    """Raise ChangedError if an object's SHA-256 is not the one that was promised, if any was."""
+    if promised and found != promised:
+        raise ChangedError(
+            f"{where} has the wrong content",
+            f"its SHA-256 is {found}, not {promised}; delete the object",
+        )
 
 
 def checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:

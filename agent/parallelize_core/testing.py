@@ -25,6 +25,7 @@ from parallelize_core.store import (
     Condition,
     ObjectInfo,
     Source,
+    check_sha256,
     checked_metadata,
 )
 from parallelize_core.transport.uploads import check_content, read_whole
@@ -307,10 +308,20 @@ class AsyncInMemoryStore:
         await asyncio.sleep(0)
         return self.store.get(key)
 
-    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
+    async def get_file(
+        self, key: str, path: Path, etag: str = "", size: int = 0, sha256: str = ""
+    ) -> int:
         """Write an object to `path`."""
         await asyncio.sleep(0)
-        return self.store.get_file(key, path, etag)
+        written = self.store.get_file(key, path, etag)
+        if size not in {0, written}:
+            raise AssertionError(f"{key} has {written} bytes, not {size}")
+        try:
+            check_sha256(hashlib.sha256(path.read_bytes()).hexdigest(), sha256, f"s3://{key}")
+        except ChangedError:
+            path.unlink()
+            raise
+        return written
 
     async def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
         """Return an object's content, or None if it has more than `limit` bytes."""

@@ -161,7 +161,9 @@ class ScriptedStore:
         file.seek(0)
         return await self.put(key, file.read(), condition, metadata)
 
-    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
+    async def get_file(
+        self, key: str, path: Path, etag: str = "", size: int = 0, sha256: str = ""
+    ) -> int:
         """Inputs are small here."""
         raise NotModelledError("get_file")
 

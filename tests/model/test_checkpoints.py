@@ -71,7 +71,9 @@ class SteppedStore:
     async def get_within(self, key: str, limit: int, etag: str = "") -> bytes | None:
         return await self._turn(lambda: self._store.get_within(key, limit, etag))
 
-    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
+    async def get_file(
+        self, key: str, path: Path, etag: str = "", size: int = 0, sha256: str = ""
+    ) -> int:
         return await self._turn(lambda: self._store.get_file(key, path, etag))
 
     async def head(self, key: str) -> ObjectInfo | None:

@@ -8,6 +8,8 @@ SHARED = "tools/parallelize/runs/inputs/shared_inputs.py"
 SWEEP = "tools/parallelize/runs/inputs/sweep_inputs.py"
 MODEL = "model/test_shared_inputs.py::"
 NEVER = f"{MODEL}test_a_sweep_never_takes_away_what_a_run_relies_on"
+DOWNLOADS = "agent/parallelize_core/transport/downloads.py"
+FETCHED = "functional/core/transport/test_downloads.py::"
 UNIT = "unit/client/test_shared_inputs.py::"
 
 MUTATIONS = (
@@ -100,11 +102,27 @@ MUTATIONS = (
     Mutation(
         "input-verified",
         "an input counts only if its checksum is right",
-        "agent/parallelize_agent/job/stage_in.py",
-        "    if file.checksum != sha256:",
-        "    if not sha256:",
+        "agent/parallelize_core/store.py",
+        "    if promised and found != promised:",
+        "    if promised and not found:",
         (
             "functional/agent/test_jobs.py::test_an_input_that_is_not_what_its_checksum_says_is_no_input",
         ),
+    ),
+    Mutation(
+        "download-order",
+        "the parts of a large file are hashed in order, however they arrive",
+        DOWNLOADS,
+        "            await written[part.number].wait()\n",
+        "            await asyncio.sleep(0)\n",
+        (f"{FETCHED}test_parts_are_hashed_in_order_however_they_arrive",),
+    ),
+    Mutation(
+        "download-size",
+        "an object of another size than was promised is not taken for its first bytes",
+        DOWNLOADS,
+        "part.size, str(size)):",
+        "part.size, total):",
+        (f"{FETCHED}test_an_object_of_another_size_is_not_taken_for_its_first_bytes",),
     ),
 )

@@ -26,12 +26,12 @@ from parallelize_agent.queue.lanes import Lanes
 from parallelize_agent.reporting.peers import Peers
 from parallelize_agent.shutdown import Shutdown, words
 from parallelize_core.config import AgentConfig
-from parallelize_core.errors import ChangedError, UsageError
+from parallelize_core.errors import UsageError
 from parallelize_core.files import S3, InputFile, files_of, staged_names
 from parallelize_core.merge import ListedOutput
 from parallelize_core.result import Cause
 from parallelize_core.run import Run
-from parallelize_core.store import AsyncStore
+from parallelize_core.store import AsyncStore, check_sha256
 
 SMALL_BYTES = 64 * 1024
 """A smaller input waits in memory for its slot: a worker may hold eleven per slot."""
@@ -227,12 +227,10 @@ class StageIn:
         async with at_once:
             return await self._fetched(self.open_store(bucket), key, file, path)
 
-    async def _fetched(self, store: AsyncStore, key: str, file: InputFile, path: Path) -> int:
-        size = await store.get_file(key, path, file.etag)
-        if file.checksum:
-            loop = asyncio.get_running_loop()
-            _check(await loop.run_in_executor(self.files, _sha256, path), file, store, key)
-        return size
+    @staticmethod
+    async def _fetched(store: AsyncStore, key: str, file: InputFile, path: Path) -> int:
+        """Fetch an input into a file, and compare it with what the result will name."""
+        return await store.get_file(key, path, file.etag, file.size, file.checksum)
 
     async def _input(
         self, received: Received, run: Run, folder: JobFolder
@@ -245,7 +243,8 @@ class StageIn:
             content = await store.get_within(key, SMALL_BYTES, file.etag)
             if content is not None:
                 if file.checksum:
-                    _check(hashlib.sha256(content).hexdigest(), file, store, key)
+                    found = hashlib.sha256(content).hexdigest()
+                    check_sha256(found, file.checksum, f"{S3}{store.bucket}/{key}")
                 return content, len(content)
         await self._in_thread(self.scratch.make, folder)
         return None, await self._fetched(store, key, file, Path(folder.input))
@@ -255,17 +254,3 @@ class StageIn:
 
     async def _in_thread(self, do: Callable[[JobFolder], None], folder: JobFolder) -> None:
         await asyncio.get_running_loop().run_in_executor(self.files, do, folder)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check(sha256: str, file: InputFile, store: AsyncStore, key: str) -> None:
-    """Raise ChangedError if the content is not the one that the result will name."""
-    if file.checksum != sha256:
-        raise ChangedError(
-            f"{S3}{store.bucket}/{key} has the wrong content",
-            f"its SHA-256 is {sha256}, not {file.checksum}; delete the object",
-        )

@@ -155,9 +155,11 @@ class OutlastingStore:
         """Return an object's content, or None if it has more than `limit` bytes."""
         return await self.outage.outlast(lambda: self.store.get_within(key, limit, etag))
 
-    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
-        """Write an object to `path`; return its size, raise ChangedError if it is not `etag`."""
-        return await self.outage.outlast(lambda: self.store.get_file(key, path, etag))
+    async def get_file(
+        self, key: str, path: Path, etag: str = "", size: int = 0, sha256: str = ""
+    ) -> int:
+        """Write an object to `path`; see `AsyncStore`."""
+        return await self.outage.outlast(lambda: self.store.get_file(key, path, etag, size, sha256))
 
     async def head(self, key: str) -> ObjectInfo | None:
         """Describe an object, or return None if it does not exist."""

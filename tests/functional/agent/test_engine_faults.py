@@ -254,9 +254,11 @@ class HangingStore(AsyncInMemoryStore):
         await self._answer(f"get {key}")
         return await super().get_within(key, limit, etag)
 
-    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
+    async def get_file(
+        self, key: str, path: Path, etag: str = "", size: int = 0, sha256: str = ""
+    ) -> int:
         await self._answer(f"get {key}")
-        return await super().get_file(key, path, etag)
+        return await super().get_file(key, path, etag, size, sha256)
 
     async def list(self, prefix, *, folder_only=False):  # type: ignore[no-untyped-def]
         await self._answer(f"list {prefix}")

@@ -12,7 +12,7 @@ from typing import IO
 
 from parallelize_core.clock import boot_seconds
 from parallelize_core.queue import Message, Queue, QueueCounts
-from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store
+from parallelize_core.store import ALWAYS, Condition, ObjectInfo, Store, check_sha256
 from parallelize_core.testing import InMemoryQueue
 
 
@@ -75,8 +75,12 @@ class ThreadedStore:
             size = await asyncio.to_thread(self.store.get_file, key, path, etag)
             return path.read_bytes() if size <= limit else None
 
-    async def get_file(self, key: str, path: Path, etag: str = "") -> int:
-        return await asyncio.to_thread(self.store.get_file, key, path, etag)
+    async def get_file(
+        self, key: str, path: Path, etag: str = "", size: int = 0, sha256: str = ""
+    ) -> int:
+        written = await asyncio.to_thread(self.store.get_file, key, path, etag)
+        check_sha256(hashlib.sha256(path.read_bytes()).hexdigest(), sha256, key)
+        return written
 
     async def head(self, key: str) -> ObjectInfo | None:
         return await asyncio.to_thread(self.store.head, key)

@@ -212,7 +212,8 @@ def test_of_a_large_file_only_the_broken_part_is_fetched_again(tmp_path: Path) -
             assert exchange.asked.headers["if-match"] == '"etag"'
             cut = 5000 if broken else None
             broken.clear()
-            await answer(large[first : last + 1], 206, cut)(exchange)
+            said = {"content-range": f"bytes {first}-{last}/{len(large)}"}
+            await answer(large[first : last + 1], 206, cut, **said)(exchange)
 
         async with served(step) as server, calling(server) as caller:
             assert await caller.store().get_file("key", tmp_path / "file") == len(large)

@@ -24,7 +24,7 @@ from parallelize.runs.files.download_record import RECORD, DownloadRecord
 from parallelize.runs.files.known_contents import KnownContents
 from parallelize.runs.files.twins import folded, folders_of
 from parallelize.spool import Hashes, Spooled
-from parallelize.transfers import LARGE_AT_ONCE, ByteBudget, DiskThreads, groups, sha256_of
+from parallelize.transfers import LARGE_AT_ONCE, ByteBudget, DiskThreads, groups
 from parallelize.wire import Pace, in_flight
 from parallelize_core import keys
 from parallelize_core.errors import ChangedError, MissingError, ParallelizeError, UsageError
@@ -234,14 +234,15 @@ class Fetcher:
             job.outcome = Refusal(output.key, self.full[0])
             return
         try:
-            await self.store.get_file(self.location.key(output.key), partial, output.etag)
+            place = self.location.key(output.key)
+            await self.store.get_file(place, partial, output.etag, output.size, output.sha256)
         except (ParallelizeError, OSError) as error:
             job.outcome = self._refusal(output, error)
             return
 
         def check(job: _Job) -> Outcome | None:
             partial.chmod(self.mode)
-            return self._check(job.output, partial.stat().st_size, sha256_of(partial))
+            return self._check(job.output, partial.stat().st_size, output.sha256)
 
         await self._disk.run(lambda: self._place_all([job], check), output.size)
 
