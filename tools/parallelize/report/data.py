@@ -61,7 +61,7 @@ class Gathered:
     emulated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # a frozen one takes several times as long to make, of a million
 class File:
     """One input. Sizes in bytes; what is not known before it has a result is None.
 

@@ -24,7 +24,7 @@ MOST = 20_000
 """If a run has more results, none are read: that would take minutes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # a frozen one takes several times as long to make, of a million
 class Execution:
     """A command that ran on a worker from `begin` to `end`, in seconds since 1970.
 
@@ -42,7 +42,7 @@ class Execution:
     final: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # see Execution
 class Finished:
     """What is kept of each result: a million whole ones would take 8 GB of memory.
 
