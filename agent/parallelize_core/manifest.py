@@ -198,8 +198,12 @@ def _message(run: str, entry: Entry, *, claimed: bool) -> str:
 
 def encode_part(entries: Iterable[Entry]) -> bytes:
     """Return a part's content; the same entries give the same bytes."""
-    lines = "".join(f"{entry.line}\n" for entry in entries)
-    return gzip.compress(lines.encode(), mtime=0)
+    return encode_lines(entry.line for entry in entries)
+
+
+def encode_lines(lines: Iterable[str]) -> bytes:
+    """Return a part's content, of which the lines are given."""
+    return gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
 
 
 def decode_part(body: bytes, place: str = "") -> tuple[Entry, ...]:
@@ -218,16 +222,16 @@ def count_entries(body: bytes, place: str = "") -> int:
         raise _broken(body, place, error) from None
 
 
-def cut(entries: Iterable[Entry]) -> Iterator[tuple[Entry, ...]]:
-    """Cut jobs into what one part takes of them, in order."""
-    part: list[Entry] = []
+def cut(entries: Iterable[Entry]) -> Iterator[tuple[str, ...]]:
+    """Cut jobs into the lines that one part takes, in order."""
+    part: list[str] = []
     size = 0
     for entry in entries:
         took = 0 if entry.plain else _most_bytes(entry)
         if part and (len(part) == PART_ENTRIES or size + took > MAX_PACKED_BYTES):
             yield tuple(part)
             part, size = [], 0
-        part.append(entry)
+        part.append(entry.line)
         size += took
     if part:
         yield tuple(part)
@@ -324,7 +328,7 @@ def corrected_by(corrections: Iterable[bytes]) -> dict[str, Entry]:
 def add_corrections(store: Store, layout: RunLayout, entries: Sequence[Entry]) -> None:
     """Record how inputs of the manifest have changed; raise ServiceError if that is impossible."""
     for part in cut(entries):
-        _add_correction(store, layout, encode_part(part))
+        _add_correction(store, layout, encode_lines(part))
 
 
 def _add_correction(store: Store, layout: RunLayout, body: bytes) -> None:

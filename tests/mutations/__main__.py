@@ -9,6 +9,8 @@ tests fail without one.
     python -m tests.mutations own-up clock-skew # some, by their names
     python -m tests.mutations --safety          # those of docs/safety.md, in two minutes
     python -m tests.mutations --rows            # the rows of the table in docs/protocol.md
+
+Names beside --safety or --rows are of that page.
 """
 
 from __future__ import annotations
@@ -115,10 +117,16 @@ class Copy:
         )
 
 
-def chosen(names: Sequence[str]) -> list[Mutation]:
-    """Return the mutations of these names, or all of the protocol's."""
-    known = {mutation.name: mutation for mutation in (*MUTATIONS, *SAFETY)}
-    return [known[name] for name in names] or [*MUTATIONS]
+def read_options(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; `mutations` are those that it asks for. A wrong name exits with 2."""
+    parser = make_parser()
+    options = parser.parse_args(words)
+    page, asked = ("safety", SAFETY) if options.safety else ("protocol", MUTATIONS)
+    for mutation in options.names if options.safety or options.rows else ():
+        if mutation not in asked:
+            parser.error(f"{mutation.name} is not of docs/{page}.md")
+    options.mutations = options.names or asked
+    return options
 
 
 def try_all(mutations: Sequence[Mutation]) -> int:
@@ -149,18 +157,25 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Do what the command line says, and return the exit status."""
-    options = make_parser().parse_args()
+    options = read_options(words)
     if options.rows:
-        for mutation in MUTATIONS:
+        for mutation in options.mutations:
             say(mutation.row)
         return 0
     try:
-        return try_all(SAFETY if options.safety else chosen(options.names))
+        return try_all(options.mutations)
     except (MovedError, TestsBrokenError) as error:
         say(str(error))
         return _OTHER_TROUBLE
+
+
+def _named(name: str) -> Mutation:
+    for mutation in (*MUTATIONS, *SAFETY):
+        if mutation.name == name:
+            return mutation
+    raise argparse.ArgumentTypeError(f"there is no mutation {name}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -169,9 +184,10 @@ def make_parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", choices=[[], *(m.name for m in (*MUTATIONS, *SAFETY))])
-    parser.add_argument("--rows", action="store_true", help="print the rows of docs/protocol.md")
-    parser.add_argument("--safety", action="store_true", help="those of docs/safety.md")
+    parser.add_argument("names", nargs="*", metavar="NAME", type=_named, help="of a mutation")
+    page = parser.add_mutually_exclusive_group()
+    page.add_argument("--rows", action="store_true", help="print the rows of docs/protocol.md")
+    page.add_argument("--safety", action="store_true", help="those of docs/safety.md")
     return parser
 
 

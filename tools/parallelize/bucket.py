@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from parallelize.console import say
-from parallelize_core.errors import MissingError
+from parallelize_core.errors import MissingError, ParallelizeError, code_of
 from parallelize_core.names import Names
 from parallelize_core.outlast import NEW_BUCKET, outlast
 from parallelize_core.translated import translated
@@ -60,7 +60,12 @@ def create(s3: S3Client, name: str, region: str, tags: Mapping[str, str]) -> Non
         configuration["Tags"] = [{"Key": key, "Value": tags[key]} for key in sorted(tags)]
     if configuration:
         request["CreateBucketConfiguration"] = configuration
-    _make(s3, request)
+    try:
+        _make(s3, request)
+    except ParallelizeError as error:
+        # Made by another `prep` just now, or by this call, whose answer was lost.
+        if code_of(error) != "BucketAlreadyOwnedByYou":
+            raise
     for setting in (_close, _encrypt, _forget_cut_off):
         outlast(NEW_BUCKET, partial(setting, s3, name), say)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from parallelize.transfers import in_parallel
-from parallelize.wire import Wire
+from parallelize.wire import Wire, all_of
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.errors import (
     BOUNDARY_ERRORS,
@@ -84,7 +84,7 @@ class WireStore:
             store = clients.store(self.bucket)
             while waiting and len(open_) < STRETCHES:
                 open_.append(store.list_between(prefix, *waiting.popleft()))
-            return await asyncio.gather(*(anext(pages, None) for pages in open_))
+            return await all_of(anext(pages, None) for pages in open_)
 
         while waiting or open_:
             found = self._wire.run(pages)
@@ -97,7 +97,7 @@ class WireStore:
 
         async def look(clients: AsyncClients) -> Sequence[Sequence[ObjectInfo]]:
             store = clients.store(self.bucket)
-            return await asyncio.gather(*(_listed(store, prefix) for prefix in some))
+            return await all_of(_listed(store, prefix) for prefix in some)
 
         rest = iter(prefixes)
         while some := tuple(itertools.islice(rest, AT_ONCE)):
@@ -116,7 +116,7 @@ class WireStore:
 
         async def look(clients: AsyncClients) -> Sequence[ObjectInfo | None]:
             store = clients.store(self.bucket)
-            return await asyncio.gather(*(store.head(key) for key in some))
+            return await all_of(store.head(key) for key in some)
 
         rest = iter(keys)
         while some := tuple(itertools.islice(rest, AT_ONCE)):
@@ -129,7 +129,7 @@ class WireStore:
 
         async def read(clients: AsyncClients) -> Sequence[bytes | ParallelizeError | None]:
             store = clients.store(self.bucket)
-            return await asyncio.gather(*(try_async(store, key, seconds) for key in some))
+            return await all_of(try_async(store, key, seconds) for key in some)
 
         rest = iter(keys)
         while some := tuple(itertools.islice(rest, AT_ONCE)):
@@ -139,13 +139,13 @@ class WireStore:
         """Make calls, of this bucket or others, all at the same time."""
 
         async def work(clients: AsyncClients) -> None:
-            await asyncio.gather(*(call(clients) for call in calls))
+            await all_of(call(clients) for call in calls)
 
         self._wire.run(work)
 
     async def _get_all(self, clients: AsyncClients, keys: Sequence[str]) -> Sequence[bytes | None]:
         store = clients.store(self.bucket)
-        return await asyncio.gather(*(get_async(store, key) for key in keys))
+        return await all_of(get_async(store, key) for key in keys)
 
     # Single calls.
 

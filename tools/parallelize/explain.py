@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -31,7 +32,9 @@ def _told(error: Exception, tokens: Sequence[str], hint: str) -> ParallelizeErro
     if isinstance(error, ParallelizeError):
         return _with_profile(error, hint) if type(error) is AccessError else error
     if isinstance(error, OSError) and error.strerror:
-        return UsageError(f"{error.filename or 'the system'}: {error.strerror}")
+        name = error.filename or "the system"
+        where = os.fsdecode(name) if isinstance(name, bytes) else str(name)
+        return UsageError(f"{escape(where)}: {error.strerror}")
     return _explain_syntax(error, tokens)
 
 

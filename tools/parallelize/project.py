@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -56,7 +57,7 @@ class Project:
         """
         if content := self._own():
             return content.id
-        content = _Content(id=secrets.token_hex(_ID_BYTES), folder=str(self.folder.resolve()))
+        content = _Content(id=secrets.token_hex(_ID_BYTES), folder=_as_text(self.folder.resolve()))
         try:
             _write(self._file, content, new=self.copied_from() is None)
         except OSError:
@@ -66,7 +67,7 @@ class Project:
 
     def settle(self) -> None:
         """Record the project's new place if it was moved, so that a copy is recognized as one."""
-        content, here = self._own(), str(self.folder.resolve())
+        content, here = self._own(), _as_text(self.folder.resolve())
         if content and content.folder != here:
             with suppress(OSError):
                 _write(self._file, content.model_copy(update={"folder": here}), new=False)
@@ -94,9 +95,9 @@ class Project:
     def copied_from(self) -> Path | None:
         """Return the folder that this one is a copy of, if it still exists."""
         content = self._read()
-        if content is None or content.folder == str(self.folder.resolve()):
+        if content is None or content.folder == _as_text(self.folder.resolve()):
             return None
-        original = replace(self, folder=Path(content.folder))
+        original = replace(self, folder=_as_path(content.folder))
         # OSError: a folder that we may not read is as good as gone.
         with suppress(OSError, UsageError):
             there = original._read()
@@ -126,6 +127,20 @@ class Project:
     def _by_place(self) -> str:
         place = json.dumps([platform.node(), str(self.folder.resolve())])
         return f"place-{hashlib.sha256(place.encode()).hexdigest()[: 2 * _ID_BYTES]}"
+
+
+def _as_text(folder: Path) -> str:
+    """Return a path as JSON can have it: a file URI if its name is not UTF-8."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        return folder.as_uri()
+    return str(folder)
+
+
+def _as_path(text: str) -> Path:
+    quoted = text.removeprefix("file://")
+    return Path(text if quoted == text else os.fsdecode(unquote_to_bytes(quoted)))
 
 
 def _write(file: Path, content: _Content, *, new: bool) -> None:

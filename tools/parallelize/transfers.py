@@ -8,9 +8,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Self, TypeVar
 
 from parallelize_core.parts import PART_BYTES, part_bytes
@@ -106,13 +107,17 @@ class DiskThreads:
     ) -> None:
         self._one = ThreadPoolExecutor(1, "disk")
         self._many = ThreadPoolExecutor(threads, "disks")
+        self.stopping = Event()
+        """Set after an error or ctrl-C: what takes long, such as hashing, should end at once."""
         self._clock, self._worked = clock, worked
         self._busy_share = 1.0
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self.stopping.set()
         self._one.shutdown()
         self._many.shutdown()
 
@@ -221,10 +226,13 @@ class Fingerprint:
     """When the file was last written before it was read."""
 
 
-def fingerprint(path: Path | str, *, etag: bool = True) -> Fingerprint:
+def fingerprint(
+    path: Path | str, *, etag: bool = True, stopping: Event | None = None
+) -> Fingerprint:
     """Read a file once, and describe its content as `S3Store.put_file` would store it.
 
-    The ETag takes twice as long as all the rest, so leave it out where nothing is compared with it.
+    Raises CancelledError once `stopping` is set. The ETag takes twice as long as all the rest, so
+    leave it out where nothing is compared with it.
 
     Without KMS, S3's ETag is the MD5 of a small object, and for one that was sent in parts the MD5
     of the parts' MD5s; we choose the parts' size. So a listing alone tells what is there.
@@ -239,7 +247,13 @@ def fingerprint(path: Path | str, *, etag: bool = True) -> Fingerprint:
         length = part_bytes(found.st_size)
         # A longer read would take the memory for it.
         most = min(_READ_BYTES, found.st_size + 1)
-        while content := _part(lambda size: file.read(min(size, most)), length, whole, etag=etag):
+
+        def read_some(size: int) -> bytes:
+            if stopping and stopping.is_set():
+                raise CancelledError
+            return file.read(min(size, most))
+
+        while content := _part(read_some, length, whole, etag=etag):
             md5, read = content
             parts.append(md5)
             size += read

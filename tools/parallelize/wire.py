@@ -191,9 +191,17 @@ async def in_flight(
         for item in waiting:
             await do(item)
 
-    tasks = [asyncio.create_task(work()) for _ in range(at_once)]
+    await all_of(work() for _ in range(at_once))
+
+
+async def all_of(calls: Iterable[Awaitable[Made]]) -> list[Made]:
+    """Make calls at the same time, and return their results; the first error cancels the others.
+
+    Left alone, they would go on during whatever the command does next on the loop.
+    """
+    tasks = [asyncio.ensure_future(call) for call in calls]
     try:
-        await asyncio.gather(*tasks)
+        return await asyncio.gather(*tasks)
     except BaseException:
         for task in tasks:
             task.cancel()

@@ -7,7 +7,7 @@ import gc
 import os
 import random
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -192,6 +192,42 @@ def test_an_object_that_does_not_come_in_time_is_told_and_harms_no_later_read(
     assert list(try_each(store, wanted, 60.0)) == [("in/00003", b"3"), ("in/nothing", None)]
 
 
+LOOKS: dict[str, Callable[[WireStore], Iterator[object]]] = {
+    "get": lambda store: store.get_each(["refused", "in/00001"]),
+    "head": lambda store: store.head_each(["refused", "in/00001"]),
+    "list": lambda store: store.list_all(["refused", "in/"]),
+    "list_between": lambda store: store.list_each("", ["refused"]),
+}
+
+
+@pytest.mark.parametrize("method", LOOKS)
+def test_what_was_begun_beside_a_call_that_fails_does_not_go_on(
+    store: WireStore, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    ended: list[str] = []
+
+    async def wait(key: str) -> None:
+        if key == "refused":
+            raise UsageError("no")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(key)
+
+    async def look(_: AsyncS3Store, key: str, *words: str) -> None:
+        await wait(words[0] if words else key)
+
+    async def pages(_: AsyncS3Store, key: str, *words: str, **__: bool) -> AsyncIterator[Any]:
+        await wait(words[0] if words else key)
+        yield ()
+
+    monkeypatch.setattr(AsyncS3Store, method, pages if method.startswith("list") else look)
+    with pytest.raises(UsageError):
+        list(LOOKS[method](store))
+    assert len(ended) == 1
+    assert not asyncio.all_tasks(store._wire._runner.get_loop())
+
+
 def test_a_listing_may_be_left_while_other_objects_are_read(store: WireStore) -> None:
     listing = store.list("in/")
     first = next(listing)
@@ -345,3 +381,31 @@ def test_without_a_loop_each_call_is_made_once_where_its_answer_is_needed() -> N
     store.put("one", b"2")
     assert body() == (b"1", etag)
     assert [item.key for item in keys()] == ["one"]
+
+
+class ChangingStore(InMemoryStore):
+    """A bucket in which somebody writes an object between the first two reads of it."""
+
+    reads = 0
+
+    def head(self, key: str) -> ObjectInfo | None:
+        self._read(key)
+        return super().head(key)
+
+    def get(self, key: str) -> bytes:
+        self._read(key)
+        return super().get(key)
+
+    def _read(self, key: str) -> None:
+        self.reads += 1
+        if self.reads == 2:
+            self.put(key, b"newer")
+
+
+def test_without_a_loop_a_version_that_changes_during_a_look_is_not_written_over() -> None:
+    store = ChangingStore()
+    store.put("one", b"older")
+    found = Together(store).get_version("one")()
+    assert found is not None
+    written = store.put("one", b"mine", Condition(etag=found[1]))
+    assert (found[0], written) == (b"newer", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ from parallelize.context import Context, open_context
 from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.prep import Prepared, prepare
 from parallelize.options import Common
+from parallelize.runs.inputs.local_inputs import LocalInput
+from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.record.ownership import OthersRunError, find_run, load_run
-from parallelize_core.errors import NoRunError, ServiceError
+from parallelize_core.errors import NoRunError, ServiceError, UsageError
 from parallelize_core.job import JobMessage
 from parallelize_core.manifest import read_entries
 from parallelize_core.pause import pause
 from parallelize_core.run import Run
+from parallelize_core.store import Store
 
 PROGRAM = Path(sys.executable).with_name("parallelize")
 
@@ -198,6 +201,29 @@ def test_a_run_that_is_cleaned_during_a_prep_is_not_called_complete(
     assert find_run(project.store, project.layout.run_json) is None
 
 
+def again(project: Project, *names: str) -> None:
+    """Do what another client of the project may do meanwhile: begin the run again, with these."""
+    assert project.call("clean", "--yes") == 0
+    shutil.rmtree(project.folder / "inputs")
+    project.add(*names)
+    prepare(open_context(Common()))
+
+
+def test_a_run_that_is_begun_again_during_a_prep_stays_as_it_is_then(project: Project) -> None:
+    project.add("a.txt", "b.txt")
+    prepare(open_context(Common()))
+    theirs: list[list[tuple[str, str]]] = []
+
+    def other() -> None:
+        again(project, "c.txt")
+        theirs.append(_objects(project))
+
+    with pytest.raises(ServiceError, match="another client changed") as caught:
+        prepare(interrupted(project, other))
+    assert caught.value.fix == "try again"
+    assert (_objects(project), keys(project)) == (theirs[0], ["c.txt"])
+
+
 @pytest.mark.parametrize("there", [False, True], ids=["new", "cleaned meanwhile"])
 def test_a_run_that_another_project_takes_meanwhile_is_left_to_it(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
@@ -236,11 +262,13 @@ def _objects(project: Project) -> list[tuple[str, str]]:
 
 
 class MeanwhileStore:
-    """A bucket in which something happens once a part of the manifest is read."""
+    """A bucket in which something happens once, after a key is read or before it is written."""
 
-    def __init__(self, project: Project, meanwhile: Callable[[], object]) -> None:
-        self._store = project.store
-        self._parts = project.layout.manifest.prefix
+    def __init__(
+        self, store: Store, meanwhile: Callable[[], object], *, read: str = "-", written: str = "-"
+    ) -> None:
+        self._store = store
+        self._read, self._written = read, written
         self._waiting = [meanwhile]
 
     def __getattr__(self, name: str) -> Any:
@@ -248,14 +276,169 @@ class MeanwhileStore:
 
     def get(self, key: str) -> bytes:
         found = self._store.get(key)
-        if key.startswith(self._parts) and self._waiting:
-            self._waiting.pop()()
+        self._go_on(key.startswith(self._read))
         return found
+
+    def put(self, key: str, *words: Any, **more: Any) -> str | None:
+        self._go_on(key.startswith(self._written))
+        return self._store.put(key, *words, **more)
+
+    def _go_on(self, now: bool) -> None:
+        if now and self._waiting:
+            self._waiting.pop()()
 
 
 def send_while(project: Project, meanwhile: Callable[[], object]) -> None:
     """Send the jobs while something else happens, just after the first look."""
-    send_jobs(with_store(open_context(Common()), MeanwhileStore(project, meanwhile)))
+    parts = project.layout.manifest.prefix
+    store = MeanwhileStore(project.store, meanwhile, read=parts)
+    send_jobs(with_store(open_context(Common()), store))
+
+
+def prepare_before_writing(project: Project, key: str, meanwhile: Callable[[], object]) -> Prepared:
+    """Prepare the run; something else happens just before the first key like this is written."""
+    store = MeanwhileStore(project.store, meanwhile, written=key)
+    return prepare(with_store(open_context(Common()), store))
+
+
+def test_a_run_that_is_begun_again_once_its_inputs_are_sent_keeps_its_record(
+    project: Project,
+) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    project.add("b.txt")
+    project.write_script("#!/bin/sh\n# another\n")
+    theirs: list[Run] = []
+
+    def other() -> None:
+        again(project, "c.txt")
+        theirs.append(load_run(project.store, project.context))
+
+    with pytest.raises(ServiceError, match="another client changed"):
+        prepare_before_writing(project, project.layout.manifest.prefix, other)
+    assert [load_run(project.store, project.context)] == theirs
+
+
+def test_a_pause_once_inputs_are_sent_is_kept(project: Project) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    project.add("b.txt")
+    project.write_script("#!/bin/sh\n# another\n")
+
+    def other() -> None:
+        pause(project.store, project.layout, "stop")
+
+    prepare_before_writing(project, project.layout.manifest.prefix, other)
+    after = load_run(project.store, project.context)
+    assert (after.paused, after.renewed, keys(project)) == ("stop", True, ["a.txt", "b.txt"])
+
+
+def test_a_record_that_is_written_just_before_is_not_replaced(project: Project) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    project.write_script("#!/bin/sh\n# another\n")
+
+    def other() -> None:
+        prepare(open_context(Common()))
+        pause(project.store, project.layout, "stop")
+
+    with pytest.raises(ServiceError, match="another client changed"):
+        prepare_before_writing(project, project.layout.run_json, other)
+    assert load_run(project.store, project.context).paused == "stop"
+
+
+def test_a_pause_while_a_run_of_a_former_version_is_adopted_is_kept(project: Project) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    former = load_run(project.store, project.context).model_copy(update={"origin": "", "owner": ""})
+    project.store.put(project.layout.run_json, former.encode())
+    project.store.delete([project.layout.origin])
+
+    def other() -> None:
+        pause(project.store, project.layout, "stop")
+
+    prepare_before_writing(project, project.layout.run_json, other)
+    after = load_run(project.store, project.context)
+    assert (after.paused, bool(after.origin)) == ("stop", True)
+
+
+def test_a_first_prep_that_finds_no_record_after_all_is_not_called_complete(
+    project: Project,
+) -> None:
+    project.add("a.txt")
+
+    class Vanishing(MeanwhileStore):
+        """A record comes just before the write, and is gone after it."""
+
+        def put(self, key: str, *words: Any, **more: Any) -> str | None:
+            written = super().put(key, *words, **more)
+            if key == project.layout.run_json:
+                self.delete([key])
+            return written
+
+    store = Vanishing(
+        project.store, lambda: prepare(open_context(Common())), written=project.layout.run_json
+    )
+    with pytest.raises(ServiceError, match="another client changed"):
+        prepare(with_store(open_context(Common()), store))
+
+
+def test_a_run_that_another_project_takes_just_before_its_record_is_not_ours(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add("a.txt")
+
+    def other() -> None:
+        project.store.delete([project.layout.origin])
+        theirs = copied(project, tmp_path / "theirs")
+        theirs.add("a.txt")
+        monkeypatch.chdir(theirs.folder)
+        prepare(open_context(Common()))
+        monkeypatch.chdir(project.folder)
+
+    with pytest.raises(OthersRunError):
+        prepare_before_writing(project, project.layout.run_json, other)
+
+
+@dataclass(frozen=True)
+class SlowInputs(Sequence[LocalInput]):
+    """Inputs during whose first look something else happens."""
+
+    found: Sequence[LocalInput]
+    waiting: list[Callable[[], object]]
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def __getitem__(self, at: Any) -> Any:
+        while self.waiting:
+            self.waiting.pop()()
+        return self.found[at]
+
+
+def test_a_result_that_comes_while_inputs_are_read_is_compared_with_them(project: Project) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    send_jobs(open_context(Common()))
+    etag = next(read_entries(project.store, project.layout)).etag
+    (project.folder / "inputs" / "a.txt").write_text("another")
+    context = open_context(Common())
+    found = read_asked(context).found
+    assert found is not None
+    inputs = SlowInputs([*found.inputs], [lambda: project.finish("a.txt", "a.out", etag=etag)])
+    with pytest.raises(UsageError, match="1 finished file is out of date"):
+        prepare(context, asked=Asked(replace(found, inputs=inputs)))
+
+
+def test_a_run_that_is_cleaned_once_its_inputs_are_sent_gets_no_record(project: Project) -> None:
+    project.add("a.txt")
+    prepare(open_context(Common()))
+    project.add("b.txt")
+    with pytest.raises(ServiceError, match="another client changed"):
+        prepare_before_writing(
+            project, project.layout.manifest.prefix, lambda: project.call("clean", "--yes")
+        )
+    assert find_run(project.store, project.layout.run_json) is None
 
 
 def test_a_run_that_is_paused_while_its_manifest_is_read_is_resumed(project: Project) -> None:
@@ -301,6 +484,18 @@ def test_jobs_of_a_run_that_another_project_takes_while_the_manifest_is_read_are
     with pytest.raises(OthersRunError):
         send_while(project, other)
     assert _objects(project) == owned[0], "not even a cursor is written"
+
+
+def test_jobs_of_a_run_that_is_begun_again_while_its_manifest_is_read_are_not_sent(
+    project: Project,
+) -> None:
+    project.add("a.txt", "b.txt")
+    prepare(open_context(Common()))
+    project.finish("a.txt")
+    with pytest.raises(ServiceError, match="another client changed"):
+        send_while(project, lambda: again(project, "a.txt", "b.txt"))
+    # Its result of before says nothing of the job of now.
+    assert send_jobs(open_context(Common())).sent == 2
 
 
 def test_a_run_that_is_cleaned_while_its_manifest_is_read_does_not_begin_again(

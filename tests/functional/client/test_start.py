@@ -38,7 +38,7 @@ LIBRARIES = {"annotated_types", "attr", "attrs", "cyclopts", "httptools", "platf
 TAKEN_ALONG = {"_distutils_hack"}
 """By setuptools, where it is installed."""
 
-OURS = {"prep": 138, "enqueue": 89, "status": 98, "download": 102}
+OURS = {"prep": 138, "enqueue": 90, "status": 99, "download": 103}
 """How many modules of our own each imports at most; one takes half a millisecond."""
 
 

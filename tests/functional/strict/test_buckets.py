@@ -12,6 +12,7 @@ from tests.functional.strict.test_second_stack import policies
 from tests.strict_aws.rules.storage import NewBucket
 
 from parallelize import stack
+from parallelize.bucket import create
 from parallelize.operations.setup import with_listable
 from parallelize_core.config import AgentConfig
 
@@ -279,3 +280,11 @@ def test_that_a_bucket_is_public_is_not_enough_and_the_refusal_says_what_is(
     code, _, err = parallelize("prep", "--inputs", inputs, "--command", "cat", *RUN)
     assert code == 4
     assert "parallelize setup --set 'ReadableObjects=arn:aws:s3:::open-data/*'" in err
+
+
+def test_a_bucket_whose_creation_was_answered_late_or_made_by_two_is_set_up(account):
+    s3 = account.client("s3")
+    for _ in range(2):
+        create(s3, "twice", REGION, {})
+    (rule,) = s3.get_bucket_lifecycle_configuration(Bucket="twice")["Rules"]
+    assert rule["ID"] == "abort-incomplete-uploads"

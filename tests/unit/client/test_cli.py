@@ -156,6 +156,13 @@ def test_each_kind_of_error_has_its_exit_code(error: Exception, code: int) -> No
     assert told.exit_code == code
 
 
+@pytest.mark.parametrize("name", ["a\n\x1b[2J\udcff", b"a\n\x1b[2J\xff"])
+def test_the_name_of_a_file_that_is_gone_steers_no_terminal(name: str | bytes) -> None:
+    told = explain(FileNotFoundError(2, "No such file or directory", name))
+    assert told is not None
+    assert told.what == r"a\n\x1b[2J\udcff: No such file or directory"
+
+
 @pytest.mark.parametrize(
     ("tokens", "profile"),
     [

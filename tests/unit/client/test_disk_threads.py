@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 
@@ -90,3 +91,29 @@ def test_an_error_of_the_disk_is_the_callers(disk: Disk, share: float, size: int
         disk.threads.submit(fail, size).result()
     with pytest.raises(OSError, match="disk full"):
         asyncio.run(disk.threads.run(fail, size))
+
+
+@pytest.mark.parametrize("size", [10, GROUP_BYTES + 1])
+def test_what_takes_long_in_a_thread_is_told_that_its_user_has_failed(size: int) -> None:
+    disk, began, futures = Disk(0.0), threading.Event(), list[Future[bool]]()
+    disk.use()
+
+    def work() -> bool:
+        began.set()
+        return disk.threads.stopping.wait(SECONDS)
+
+    def fail() -> None:
+        with disk.threads:
+            futures.append(disk.threads.submit(work, size))
+            assert began.wait(SECONDS)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert [future.result() for future in futures] == [True]
+
+
+def test_what_takes_long_is_done_if_nothing_has_failed(disk: Disk) -> None:
+    with disk.threads:
+        pass
+    assert not disk.threads.stopping.is_set()

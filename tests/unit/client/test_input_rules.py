@@ -14,7 +14,7 @@ from parallelize.runs.files.joblog import HEADER
 from parallelize.runs.files.own_files import products
 from parallelize.runs.files.written import Written
 from parallelize.runs.inputs.input_rules import InputRules, rules_of
-from parallelize.runs.inputs.local_inputs import Found, find_inputs
+from parallelize.runs.inputs.local_inputs import FoundInputs, find_inputs
 from parallelize.runs.inputs.remote_inputs import Selection, find_remote
 from parallelize.settings import resolve
 from parallelize_core.errors import UsageError
@@ -33,7 +33,7 @@ def make(folder: Path, *names: str, content: str = "x") -> None:
 
 def found(
     folder: Path, spec: str = "in/", exclude: tuple[str, ...] = (), include: tuple[str, ...] = ()
-) -> Found:
+) -> FoundInputs:
     settings = resolve(
         {"run.exclude": exclude, "run.include": include, "run.env": "env/"}, {}, folder
     )
@@ -42,7 +42,7 @@ def found(
     return find_inputs(spec, folder, "", rules_of(context, root if root.is_dir() else None))
 
 
-def keys(inputs: Found) -> list[str]:
+def keys(inputs: FoundInputs) -> list[str]:
     return [item.key for item in inputs.inputs]
 
 

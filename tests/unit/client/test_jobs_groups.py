@@ -117,6 +117,6 @@ def test_no_pack_is_too_large_for_a_message() -> None:
     keys = [f"{number:06d}" + '"' * 200 for number in range(3000)]
     jobs = packed(files(*keys), None, 10**9).jobs
     versions = {key: InputFile(key=key, size=1, etag="e" * 36) for key in keys}
-    sizes = [len(entry.model_dump_json()) for entry in Entries(jobs, versions)]
+    sizes = [len(entry.model_dump_json()) for entry in Entries(jobs, versions.__getitem__)]
     assert len(sizes) > 1
     assert max(sizes) <= MAX_JOB_BYTES

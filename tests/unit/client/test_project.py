@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,20 @@ def test_commands_that_begin_at_once_agree_on_the_id(tmp_path: Path) -> None:
         found = set(pool.map(lambda _: Project(tmp_path).origin(), range(32)))
     assert len(found) == 1
     assert [path.name for path in tmp_path.iterdir()] == [PROJECT_FILE]
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_a_project_and_its_copy_is_another(
+    tmp_path: Path,
+) -> None:
+    original, copy = (tmp_path / os.fsdecode(name) for name in (b"a\xff", b"b\xff"))
+    original.mkdir()
+    made = Project(original).origin()
+    shutil.copytree(original, copy)
+    assert Project(copy).copied_from() == original
+    assert not Project(copy).owns("r", made)
+    moved = Project(original.rename(tmp_path / os.fsdecode(b"c\xff")))
+    moved.settle()
+    assert moved.owns("r", made)
 
 
 def test_two_folders_of_one_name_are_two_projects(tmp_path: Path) -> None:

@@ -6,20 +6,34 @@ import gzip
 import hashlib
 import random
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from pathlib import Path
+from threading import Event
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallelize.runs.inputs.shared_inputs import FEW, MAX_LIST_BYTES, SharedInputs, read_names
+from parallelize.runs.files.known_contents import KnownContents
+from parallelize.runs.inputs.local_inputs import LocalInput
+from parallelize.runs.inputs.shared_inputs import (
+    FEW,
+    MAX_LIST_BYTES,
+    SharedInputs,
+    read_contents,
+    read_names,
+    shared_files,
+)
 from parallelize.runs.inputs.sweep_inputs import read_named, sweep_inputs
 from parallelize.spool import Table
+from parallelize.transfers import GROUP_BYTES, Fingerprint
 from parallelize_core.errors import DecodeError
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.store import ObjectInfo
 from parallelize_core.testing import InMemoryStore
 
 BASE = Location("bucket", "p/")
+SECONDS = 30.0
 
 
 def checksum(number: int) -> str:
@@ -117,3 +131,60 @@ def test_a_sweep_leaves_exactly_what_the_lists_of_all_runs_name(
     assert set(left) == {checksum(number) for number in there} & named
     doomed = [shared.doomed.relative(i.key) for i in shared.store.list(shared.doomed.prefix)]
     assert all(shared.store.head(shared.place.key(mark)) for mark in doomed)
+
+
+class Rewriting(InMemoryStore):
+    """A bucket during whose listing somebody writes a file."""
+
+    path: Path | None = None
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+        if self.path:
+            self.path.write_text("after")
+        return super().list(prefix, folder_only=folder_only)
+
+
+def test_a_file_that_is_written_while_uploads_are_looked_up_is_sent_as_it_is_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "a"
+    path.write_text("before")
+    before, after = (hashlib.sha256(text).hexdigest() for text in (b"before", b"after"))
+    store = Rewriting()
+    shared = SharedInputs(store, BASE)
+    store.put(shared.new_key(before), b"before")
+    store.path = path
+    found = shared_files(shared, [LocalInput("a", str(path), 6)], lambda _: None)
+    assert [(one.size, one.sha256) for one in found.uploads] == [(5, after)]
+    assert [one.sha256 for one in found.versions] == [after]
+
+
+class Interrupted(KnownContents):
+    """Memory in which ctrl-C comes while another file is read, which takes long."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.began = Event()
+        self.stopped: list[bool] = []
+
+    def learn(
+        self, path: Path | str, *, etag: bool = False, stopping: Event | None = None
+    ) -> Fingerprint:
+        assert stopping
+        if Path(path).name == "a":
+            assert self.began.wait(SECONDS)
+            raise KeyboardInterrupt
+        self.began.set()
+        self.stopped.append(stopping.wait(SECONDS))
+        raise CancelledError
+
+
+def test_ctrl_c_does_not_wait_for_large_files_to_be_read(tmp_path: Path) -> None:
+    found = [LocalInput(name, str(tmp_path / name), GROUP_BYTES + 1) for name in "ab"]
+    for item in found:
+        Path(item.path).touch()
+    memory = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        read_contents(memory, found)
+    assert memory.stopped == [True]

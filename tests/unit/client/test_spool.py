@@ -21,13 +21,20 @@ from parallelize.report.data import Gathered, make_report
 from parallelize.runs.files.fetching import refusals
 from parallelize.runs.inputs import shared_inputs
 from parallelize.runs.inputs.local_inputs import find_inputs
+from parallelize.runs.inputs.remote_inputs import Selection, find_remote
 from parallelize.runs.inputs.shared_inputs import SharedInputs, shared_files
+from parallelize.runs.jobs.groups import Pattern, by_folder, by_pattern, packed
+from parallelize.runs.jobs.plan import FileVersions
+from parallelize.runs.jobs.sheet import Sheet, read_rows
+from parallelize.runs.jobs.spec import Grouped
 from parallelize.runs.results.merge import read_sizes
 from parallelize.runs.results.results import listed_table, read_listed
 from parallelize.runs.state.history import read_finished
 from parallelize.spool import BATCH, FEW_ROWS, SORTED_ROWS, Hashes, Row, Spooled, Table
 from parallelize_core.errors import UsageError
+from parallelize_core.files import files_of
 from parallelize_core.layout import Location, RunLayout
+from parallelize_core.manifest import Entry
 from parallelize_core.result import Output, Result
 from parallelize_core.testing import InMemoryStore
 
@@ -210,6 +217,59 @@ def test_a_file_that_is_found_takes_hardly_any_memory_even_for_a_moment(tmp_path
     looked_through(tmp_path / "others")
     few, many = looked_through(tmp_path / "few"), looked_through(tmp_path / "many")
     assert (many - few) / 2000 < 100
+
+
+GROUPED: dict[str, Callable[[list[Entry]], Grouped]] = {
+    "a number of files": lambda files: packed(files, 10, None),
+    "by folder": by_folder,
+    "by pattern": lambda files: by_pattern(files, Pattern.parse("{s}_{n}")),
+}
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("group", GROUPED.values(), ids=GROUPED.keys())
+def test_a_file_of_a_group_takes_hardly_any_memory(
+    group: Callable[[list[Entry]], Grouped],
+) -> None:
+    """Neither the jobs, nor the versions of their files."""
+
+    def files(count: int) -> list[Entry]:
+        names = (f"{number // 10:05}/s{number // 10}_{number % 10}" for number in range(count))
+        return [Entry(key=name, size=1, etag="e") for name in names]
+
+    few, many = files(600), files(2600)
+
+    def shaped(found: list[Entry]) -> object:
+        made = group(found), FileVersions(file for one in found for file in files_of(one))
+        assert sum(len(job.files) for job in made[0].jobs) == len(found)
+        return made
+
+    assert kept_by_each(lambda: shaped(few), lambda: shaped(many), 2000) < 50
+
+
+@pytest.mark.usefixtures("small")
+def test_an_object_that_is_an_input_takes_hardly_any_memory() -> None:
+    store = InMemoryStore()
+    for number in range(3200):
+        store.put(f"{'few' if number < 600 else 'many'}/{number:05}", b"x")
+
+    def found(prefix: str) -> object:
+        return find_remote(store, Selection(f"s3://bucket/{prefix}", Location("bucket", prefix)))
+
+    assert kept_by_each(lambda: found("few/"), lambda: found("many/"), 2000) < 50
+
+
+@pytest.mark.usefixtures("small")
+def test_a_row_with_a_file_takes_hardly_any_memory(tmp_path: Path) -> None:
+    def rows(count: int) -> object:
+        return read_rows(Sheet(tmp_path / f"{count}.csv"))
+
+    for number in range(2600):
+        (tmp_path / f"{number:05}.txt").touch()
+    for count in (600, 2600):
+        lines = "".join(f"{number:05}.txt,{number}\n" for number in range(count))
+        (tmp_path / f"{count}.csv").write_text(f"file,number\n{lines}")
+    assert kept_by_each(lambda: rows(600), lambda: rows(2600), 2000) < 50
 
 
 def read_outputs(store: InMemoryStore, layout: RunLayout, folder: Path) -> object:

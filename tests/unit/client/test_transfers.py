@@ -2,6 +2,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_a_small_file_has_its_md5_for_etag(tmp_path: Path) -> None:
 def test_an_empty_file_has_a_fingerprint_too(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     assert fingerprint(tmp_path / "f").etag == hashlib.md5(b"").hexdigest()
+
+
+def test_a_file_is_not_read_any_further_once_its_reader_has_been_stopped(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"hello")
+    stopping = threading.Event()
+    assert fingerprint(tmp_path / "f", stopping=stopping).size == 5
+    stopping.set()
+    with pytest.raises(CancelledError):
+        fingerprint(tmp_path / "f", stopping=stopping)
 
 
 def test_the_sizes_next_to_a_part_are_told_apart_as_they_are_sent(tmp_path: Path) -> None:

@@ -162,3 +162,34 @@ def test_a_change_whose_answer_was_lost_is_known_again():
     assert paused(store) == "stop"
     assert resume(store, LAYOUT)
     assert paused(store) == ""
+
+
+class RenewingStore(InMemoryStore):
+    """Somebody else writes run.json between two reads of it."""
+
+    waiting = False
+
+    def head(self, key):
+        found = super().head(key)
+        self.renew()
+        return found
+
+    def get(self, key):
+        found = super().get(key)
+        self.renew()
+        return found
+
+    def renew(self):
+        if self.waiting:
+            self.waiting = False
+            newer = RUN.model_copy(update={"renewed": True})
+            self.put(LAYOUT.run_json, newer.encode())
+
+
+def test_what_is_written_during_a_look_is_not_lost():
+    store = RenewingStore()
+    store.put(LAYOUT.run_json, RUN.encode())
+    store.waiting = True
+    pause(store, LAYOUT, "stop")
+    there = Run.decode(store.get(LAYOUT.run_json))
+    assert (there.renewed, there.paused) == (True, "stop")

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from parallelize.runs.state.status import RunState, status_of
 from parallelize.settings import resolve
 from parallelize_core.errors import UsageError
 from parallelize_core.heartbeat import WorkerState
+from parallelize_core.store import ObjectInfo
 from parallelize_core.testing import InMemoryStore
 
 
@@ -24,6 +26,42 @@ def test_every_job_is_counted_exactly_once() -> None:
     status = status_of(scene.snapshot())
     assert (status.done, status.failed, status.running, status.waiting) == (1, 1, 1, 2)
     assert status.total == 5
+
+
+class WorkingStore(InMemoryStore):
+    """A bucket in which a worker finishes a job just before keys like this are listed or read."""
+
+    scene: Scene | None = None
+    before = ""
+
+    def get(self, key: str) -> bytes:
+        self._work(key)
+        return super().get(key)
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+        self._work(prefix)
+        return super().list(prefix, folder_only=folder_only)
+
+    def _work(self, key: str) -> None:
+        if self.scene and key.startswith(self.before):
+            scene, self.scene = self.scene, None
+            # In this order, as workers do it.
+            scene.fail("a")
+            scene.beat("i-1", failed=1)
+
+
+@pytest.mark.parametrize(
+    "before", [LAYOUT.heartbeat("i-1"), LAYOUT.results.prefix], ids=["heartbeat", "results"]
+)
+def test_a_job_that_ends_during_a_look_has_its_result_and_its_mark(before: str) -> None:
+    store = WorkingStore()
+    scene = Scene(store)
+    scene.prepare("a", "b")
+    scene.beat("i-1", running=("a",))
+    store.scene, store.before = scene, before
+    found = scene.snapshot()
+    assert [beat.failed for beat in found.heartbeats] == [int(before != LAYOUT.results.prefix)]
+    assert ([*found.finished], [one.key for one in found.failures]) == ([LAYOUT.result("a")], ["a"])
 
 
 @given(

@@ -101,7 +101,7 @@ def _decided(found: Comparison, reply: str) -> Decision:
     raise UsageError("the answer was neither redo nor keep, so nothing was done")
 
 
-def copy_same(context: Context, run: Run, same: Sequence[reuse.Found]) -> set[str]:
+def copy_same(context: Context, run: Run, same: Sequence[reuse.Reusable]) -> set[str]:
     """Copy what other runs made by the same work; return the jobs that are finished by it."""
     if not same:
         return set()

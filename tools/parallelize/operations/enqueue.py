@@ -25,7 +25,14 @@ from parallelize.progress import progress
 from parallelize.runs.jobs.cursor import CursorHold
 from parallelize.runs.jobs.plan import list_corrections
 from parallelize.runs.record.agent_config import drain_settings
-from parallelize.runs.record.ownership import adopt, find_run, load_run, loaded, look_up
+from parallelize.runs.record.ownership import (
+    adopt,
+    check_same,
+    find_run,
+    load_run,
+    loaded,
+    look_up,
+)
 from parallelize.runs.results.results import failed_results
 from parallelize.runs.state.resume import resume
 from parallelize.together import Together
@@ -99,11 +106,13 @@ def send_jobs(
     done = {item.key for item in results()}
     waiting = waiting_jobs(run, store, layout, done, places)
     # To read the manifest takes long. No write is refused because its run has since been paused,
-    # corrected, or taken by another project.
-    calls = Together(store)
+    # corrected, begun again, or taken by another project.
+    calls, before = Together(store), run
     there, corrections = look_up(calls, store, layout), list_corrections(calls, layout)
     run, corrected = loaded(store, there()), corrections()
-    resume(context, run, adopt(context, there()).read)
+    adopted = adopt(context, there())
+    check_same(before, run)
+    resume(context, run, adopted.read)
     queues = context.make_queues()
     url = queues.main.url
     if waiting:

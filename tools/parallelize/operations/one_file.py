@@ -27,7 +27,7 @@ from parallelize.operations.download import SOME_FAILED, fetch
 from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.status import make_reader
 from parallelize.runs.files.fetching import Refusal
-from parallelize.runs.inputs.local_inputs import Found, LocalInput
+from parallelize.runs.inputs.local_inputs import FoundInputs, LocalInput
 from parallelize.runs.jobs.source import Shape
 from parallelize.runs.jobs.spec import FileRef, JobSpec, Listed
 from parallelize.runs.jobs.wanted import Asked
@@ -77,7 +77,7 @@ def process(resolved: Resolved, key: str, file: Path, out: Path) -> Done:
     local cloud, which is started if it is not running.
     """
     item = LocalInput(key, str(file.resolve()), file.stat().st_size)
-    return _processed(resolved, key, Asked(Found((item,))), out)
+    return _processed(resolved, key, Asked(FoundInputs((item,))), out)
 
 
 def process_job(
@@ -90,7 +90,7 @@ def process_job(
         for key, path in files.items()
     }
     here = Listed(columns, (JobSpec(job.name, refs, job.variables),))
-    asked = Asked(Found(tuple(found.values())), here, Shape(columns, plain=False))
+    asked = Asked(FoundInputs(tuple(found.values())), here, Shape(columns, plain=False))
     return _processed(resolved, job.name, asked, out)
 
 

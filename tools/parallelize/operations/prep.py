@@ -34,7 +34,7 @@ from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Comparison, compare_results
-from parallelize.runs.record.ownership import Found, adopt
+from parallelize.runs.record.ownership import FoundRun, adopt
 from parallelize.runs.record.run_record import Draft, check_still, drafted, is_renewal, publish
 from parallelize.runs.results import superseded
 from parallelize.setting_types import EMAIL, WEBHOOK
@@ -197,7 +197,7 @@ def prepare(
 
 
 def _write_record(
-    context: Context, draft: Draft, there: Found, *, is_new: bool
+    context: Context, draft: Draft, there: FoundRun, *, is_new: bool
 ) -> tuple[bool, Listed]:
     """Write what the run is, and whom to notify.
 
@@ -206,9 +206,11 @@ def _write_record(
     calls = Together(context.store)
     notify = calls.get(context.layout.notify)
     kept = calls.list(context.layout.superseded.prefix)
-    # What others have written to the record while inputs were sent is kept.
-    record = None if is_new else calls.get_version(context.layout.run_json)
-    there = replace(there, read=record()) if record else there
+    if not is_new:
+        # What others have written to the record while inputs were sent is kept.
+        before, record = there.run, calls.get_version(context.layout.run_json)
+        there = replace(there, read=record())
+        check_still(context, draft, before, there.run)
     renewed = publish(context.store, context, draft, there, calls) and not is_new
     if renewed:
         context.tell(CHANGED)

@@ -18,14 +18,13 @@ from parallelize.runs.inputs.input_files import (
     local_files,
     remote_files,
 )
-from parallelize.runs.inputs.local_inputs import Found, Refused, told_left_out
+from parallelize.runs.inputs.local_inputs import FoundInputs, Refused, told_left_out
 from parallelize.runs.inputs.shared_inputs import Borrowed
 from parallelize.runs.jobs.plan import KnownEntries, KnownJobs, Parts, check_name, list_parts
 from parallelize.runs.jobs.wanted import Asked, compare
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Now
-from parallelize.runs.record.ownership import Found as FoundRun
-from parallelize.runs.record.ownership import check_later
+from parallelize.runs.record.ownership import FoundRun, check_later
 from parallelize.runs.record.run_record import (
     Draft,
     check_same_places,
@@ -245,7 +244,7 @@ class _Names:
 
 
 def _here(
-    context: Context, draft: Draft, found: Found, known: KnownEntries, *, has_others: bool
+    context: Context, draft: Draft, found: FoundInputs, known: KnownEntries, *, has_others: bool
 ) -> InputFiles:
     """Compare local files with what was sent.
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Self
 
 from platformdirs import user_cache_path
@@ -80,10 +80,12 @@ class KnownContents:
         """Return what a file holds, and read it if that is not known."""
         return self.find(path) or self.learn(path)
 
-    def learn(self, path: Path | str, *, etag: bool = False) -> Fingerprint:
-        """Read a file, and remember what it holds."""
+    def learn(
+        self, path: Path | str, *, etag: bool = False, stopping: Event | None = None
+    ) -> Fingerprint:
+        """Read a file, and remember what it holds; raise CancelledError once `stopping` is set."""
         stamp, now = _Stamp.of(path), self._clock_ns()
-        content = fingerprint(path, etag=etag)
+        content = fingerprint(path, etag=etag, stopping=stopping)
         if stamp.changed_ns < now - TICK_NS and stamp == _Stamp.of(path):
             self._keep(path, stamp, now, content)
         return content

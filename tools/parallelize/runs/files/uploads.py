@@ -16,7 +16,14 @@ from typing import IO
 
 from parallelize.console import escape, shown
 from parallelize.spool import Row, Spooled
-from parallelize.transfers import LARGE_AT_ONCE, SHA256, ByteBudget, DiskThreads, groups, sha256_of
+from parallelize.transfers import (
+    LARGE_AT_ONCE,
+    SHA256,
+    ByteBudget,
+    DiskThreads,
+    fingerprint,
+    groups,
+)
 from parallelize.wire import Pace, in_flight
 from parallelize_core.errors import FileChangedError, ServiceError, UsageError
 from parallelize_core.parts import PART_BYTES
@@ -129,7 +136,11 @@ class Uploads:
     async def _send_opened(self, file: Outgoing, opened: IO[bytes]) -> str | None:
         sha256 = file.sha256
         if not sha256:  # S3 wants the metadata, with the checksum, before the first byte
-            sha256 = await self._disk.run(lambda: sha256_of(Path(file.path)), file.size)
+            stopping = self._disk.stopping
+            content = await self._disk.run(
+                lambda: fingerprint(file.path, etag=False, stopping=stopping), file.size
+            )
+            sha256 = content.sha256
         return await self._store.put_file(
             file.key, opened, metadata={SHA256: sha256}, sha256=sha256
         )

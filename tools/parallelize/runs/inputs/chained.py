@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from parallelize.context import Context
 from parallelize.runs.inputs.input_rules import InputRules
 from parallelize.runs.inputs.local_inputs import RUN, Refused, refusal
-from parallelize.runs.inputs.remote_inputs import RemoteFound
+from parallelize.runs.inputs.remote_inputs import RemoteFound, spooled_entries
 from parallelize.runs.results.merge import all_jobs, without_old_merge
 from parallelize.runs.results.results import list_results, read_listed, still_stored
 from parallelize.units import plural
@@ -76,7 +76,8 @@ def chained_files(context: Context, rules: InputRules) -> tuple[RemoteFound, str
     inputs = [entry.key for entry in all_jobs(store, layout, before.run)]
     results = _results(store, layout, inputs)
     outputs = _outputs(context.store_of(before.run.output.bucket), before.run, results)
-    entries, left_out, refused = [], [], []
+    entries = spooled_entries()
+    left_out, refused = [], []
     for output in outputs:
         if rules.leaves_out(output.key):
             left_out.append(output.key)
@@ -93,7 +94,7 @@ def chained_files(context: Context, rules: InputRules) -> tuple[RemoteFound, str
             told or f"{plural(len(left_out), 'output')} left out",
             "wait until it has made some: parallelize status --run " + before.run.name,
         )
-    return RemoteFound(tuple(entries), tuple(left_out), tuple(refused)), told
+    return RemoteFound(entries, tuple(left_out), tuple(refused)), told
 
 
 def _entry(output: Output) -> Entry:

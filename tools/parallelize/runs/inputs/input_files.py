@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 
 from parallelize.bulk import head_each
 from parallelize.console import shown
@@ -14,7 +14,13 @@ from parallelize.runs.files.uploads import Outgoing
 from parallelize.runs.inputs.input_rules import rules_of
 from parallelize.runs.inputs.local_inputs import Inputs, LocalInput, Refused
 from parallelize.runs.inputs.others_buckets import reading
-from parallelize.runs.inputs.remote_inputs import find_remote, is_chained, select
+from parallelize.runs.inputs.remote_inputs import (
+    entry_of_row,
+    entry_row,
+    find_remote,
+    is_chained,
+    select,
+)
 from parallelize.runs.inputs.shared_inputs import (
     Borrowed,
     KnownFile,
@@ -22,7 +28,7 @@ from parallelize.runs.inputs.shared_inputs import (
     read_contents,
     shared_files,
 )
-from parallelize.spool import Row, Spooled
+from parallelize.spool import Spooled, Table, batches
 from parallelize.transfers import Fingerprint, holds, in_parallel
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile, files_of
@@ -31,6 +37,9 @@ from parallelize_core.manifest import Entry
 from parallelize_core.store import ObjectInfo, Store
 
 AUTO = "auto"
+
+LOOKED_UP = 1000
+"""Named objects that are looked up at a time."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,9 @@ class InputFiles:
             return self.wanted.firsts()
         return (entry.key for entry in self.wanted)
 
-    def versions(self) -> dict[str, InputFile]:
-        """Return the files by their keys."""
-        return {file.key: file for entry in self.wanted for file in files_of(entry)}
+    def versions(self) -> Iterator[InputFile]:
+        """Go through the files."""
+        return (file for entry in self.wanted for file in files_of(entry))
 
     def moved(self, known: Container[str]) -> set[str]:
         """Return which files of the manifest will no longer be where it says."""
@@ -96,16 +105,8 @@ def local_files(
     if not found:
         return InputFiles(())
     files = shared_files(SharedInputs(store, layout.base), found, known, etags=etags)
-    wanted = files.versions.as_other(_entry_row, _entry_of_row)
+    wanted = files.versions.as_other(entry_row, entry_of_row)
     return InputFiles(wanted, files.borrowed, files.uploads)
-
-
-def _entry_row(entry: Entry) -> Row:
-    return entry.key, entry.size, entry.etag, entry.stored, entry.sha256
-
-
-def _entry_of_row(key: str, size: int, etag: str, stored: str, sha256: str) -> Entry:
-    return Entry(key=key, size=size, etag=etag, stored=stored, sha256=sha256)
 
 
 def files_of_its_own(
@@ -131,32 +132,35 @@ def files_of_its_own(
     return InputFiles(wanted, (), uploads)
 
 
-def named_objects(context: Context, names: Iterable[tuple[str, str]]) -> dict[str, InputFile]:
+def named_objects(
+    context: Context, names: Iterable[tuple[str, str]]
+) -> Iterator[tuple[str, InputFile]]:
     """Look up objects by their full names, each with the place that names it.
 
     Raises UsageError, which names that place, for an object that does not exist.
     """
-    first: dict[str, str] = {}
+    first = Table()
     for name, where in names:
-        first.setdefault(name, where)
-    asked: dict[str, dict[str, str]] = {}
-    for name in first:
+        first.add(name, (where,))
+
+    def place(name: str) -> tuple[str, str]:
         bucket, key = InputFile(key=name, size=0).place(Location(""))
-        asked.setdefault(context.bucket if bucket == AUTO else bucket, {})[name] = key
-    found: dict[str, InputFile] = {}
-    for bucket, keys in asked.items():
-        with reading(context, bucket):
-            heads = [*head_each(context.store_of(bucket), keys.values())]
-        for name, there in zip(keys, heads, strict=True):
-            if there is None:
-                raise UsageError(
-                    f"there is no object {shown(name, 60)}", f"{first[name]} names it",
-                    "check its name; nothing was sent",
-                )  # fmt: skip
-            found[name] = InputFile(
-                key=f"s3://{bucket}/{there.key}", size=there.size, etag=there.etag
-            )
-    return {name: found[name] for name in first}
+        return context.bucket if bucket == AUTO else bucket, key
+
+    for bucket, some in groupby(first, lambda name: place(name)[0]):
+        for batch in batches(some, LOOKED_UP):
+            with reading(context, bucket):
+                keys = [place(name)[1] for name in batch]
+                heads = [*head_each(context.store_of(bucket), keys)]
+            for name, there in zip(batch, heads, strict=True):
+                if there is None:
+                    (where,) = first.get(name) or ("",)
+                    raise UsageError(
+                        f"there is no object {shown(name, 60)}", f"{where} names it",
+                        "check its name; nothing was sent",
+                    )  # fmt: skip
+                key = f"s3://{bucket}/{there.key}"
+                yield name, InputFile(key=key, size=there.size, etag=there.etag)
 
 
 def _held(

@@ -78,7 +78,7 @@ Inputs = Spooled[LocalInput] | Sequence[LocalInput]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundInputs:
     """The inputs, and what was left out."""
 
     inputs: Inputs
@@ -104,7 +104,7 @@ def places(spec: str, folder: Path) -> list[Path]:
     return [root]
 
 
-def find_inputs(spec: str, folder: Path, prefix: str, rules: InputRules = NO_RULES) -> Found:
+def find_inputs(spec: str, folder: Path, prefix: str, rules: InputRules = NO_RULES) -> FoundInputs:
     """Find the inputs that `spec` names, relative to `folder`; they will be below `prefix`.
 
     Raises UsageError if there are none, or if some cannot be inputs; it names all of these.
@@ -129,7 +129,7 @@ def find_inputs(spec: str, folder: Path, prefix: str, rules: InputRules = NO_RUL
         raise refusal(sorted(refused, key=lambda one: one.name))
     if not inputs:
         raise no_inputs(spec, left_out, f"looked in {escape(str(folder))}")
-    return Found(inputs, tuple(left_out))
+    return FoundInputs(inputs, tuple(left_out))
 
 
 def _distinct(candidates: Iterable[LocalInput], refused: list[Refused]) -> Spooled[LocalInput]:

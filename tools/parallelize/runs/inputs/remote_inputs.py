@@ -25,6 +25,7 @@ from parallelize.context import Context
 from parallelize.runs.inputs.input_rules import NO_RULES, InputRules
 from parallelize.runs.inputs.local_inputs import RUN, S3, Refused, listed_names, no_inputs, refusal
 from parallelize.runs.inputs.others_buckets import reading
+from parallelize.spool import Row, Spooled
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location
@@ -51,7 +52,7 @@ class Selection:
 class RemoteFound:
     """The inputs, what was left out, and what cannot be an input."""
 
-    entries: tuple[Entry, ...]
+    entries: Spooled[Entry]
     left_out: tuple[str, ...] = ()
     refused: tuple[Refused, ...] = ()
 
@@ -80,7 +81,8 @@ def select(context: Context) -> Selection:
 
 def find_remote(store: Store, chosen: Selection, rules: InputRules = NO_RULES) -> RemoteFound:
     """List the inputs; raise UsageError if there are none, or if a named one cannot be an input."""
-    entries, left_out, refused = [], [], []
+    entries = spooled_entries()
+    left_out, refused = [], []
     for item in _objects(store, chosen):
         key = chosen.location.relative(item.key)
         named = bool(chosen.named)
@@ -98,7 +100,22 @@ def find_remote(store: Store, chosen: Selection, rules: InputRules = NO_RULES) -
         raise refusal(refused)
     if not entries:
         raise no_inputs(chosen.spec, left_out, "check the name; a prefix ends in /")
-    return RemoteFound(tuple(entries), tuple(left_out), tuple(refused))
+    return RemoteFound(entries, tuple(left_out), tuple(refused))
+
+
+def spooled_entries() -> Spooled[Entry]:
+    """Return an empty list of jobs with a single file each."""
+    return Spooled(entry_row, entry_of_row)
+
+
+def entry_row(entry: Entry) -> Row:
+    """Return a job with a single file as a row."""
+    return entry.key, entry.size, entry.etag, entry.stored, entry.sha256
+
+
+def entry_of_row(key: str, size: int, etag: str, stored: str, sha256: str) -> Entry:
+    """Return the job of a row."""
+    return Entry(key=key, size=size, etag=etag, stored=stored, sha256=sha256)
 
 
 def _objects(store: Store, chosen: Selection) -> Iterable[ObjectInfo]:

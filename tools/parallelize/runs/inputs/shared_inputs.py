@@ -281,10 +281,13 @@ def read_contents(
     found = {item.key: memory.find(item.path, etag=etags) for item in asked}
     unread = [item for item in asked if found[item.key] is None]
 
-    def learn(some: Sequence[LocalInput]) -> list[tuple[str, Fingerprint]]:
-        return [(item.key, memory.learn(item.path, etag=etags)) for item in some]
-
     with DiskThreads() as disk:
+
+        def learn(some: Sequence[LocalInput]) -> list[tuple[str, Fingerprint]]:
+            return [
+                (item.key, memory.learn(item.path, etag=etags, stopping=disk.stopping))
+                for item in some
+            ]
 
         def submit(some: Sequence[LocalInput]) -> Future[list[tuple[str, Fingerprint]]]:
             return disk.submit(lambda: learn(some), sum(item.size for item in some))
@@ -316,7 +319,8 @@ def _same(
     there: Mapping[str, Sequence[ObjectInfo]],
 ) -> dict[str, ObjectInfo]:
     """Return an upload for each content that has one, by checksum."""
-    wanted = {c.sha256: c for c in contents.values() if there[c.sha256]}
+    # A file that was written since it was first read may have a content that nobody looked up.
+    wanted = {c.sha256: c for c in contents.values() if there.get(c.sha256)}
 
     def find(content: Fingerprint) -> tuple[str, ObjectInfo | None]:
         uploads = sorted(there[content.sha256], key=lambda item: item.key)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Protocol
 
 from parallelize.console import escape, shown
@@ -20,6 +22,7 @@ from parallelize.runs.jobs.spec import (
     row_name,
     value_name,
 )
+from parallelize.spool import Row, Spooled
 from parallelize.units import plural
 from parallelize_core.errors import UsageError
 from parallelize_core.files import MAX_JOB_BYTES
@@ -44,25 +47,38 @@ class Sized(Protocol):
 
 def by_folder(files: Iterable[Sized]) -> Grouped:
     """Return a job for each folder that has files, in order."""
-    found: dict[str, list[str]] = {}
-    for file in files:
-        found.setdefault(posixpath.dirname(file.key), []).append(file.key)
-    jobs = [
-        JobSpec(folder or digested("top", ""), _refs(keys), {FOLDER: folder}, folder)
-        for folder, keys in sorted(found.items())
-    ]
-    return Grouped(Listed((FOLDER,), tuple(jobs)))
+    rows = _rows((posixpath.dirname(file.key), file.key) for file in files)
+    jobs = (
+        JobSpec(
+            folder or digested("top", ""), _refs(key for _, key in some), {FOLDER: folder}, folder
+        )
+        for folder, some in groupby(rows, itemgetter(0))
+    )
+    return Grouped(Listed((FOLDER,), jobs))
 
 
 def packed(files: Iterable[Sized], count: int | None, size_bytes: int | None) -> Grouped:
     """Return jobs of at most `count` files, or of `size_bytes` unless a single file is larger."""
-    jobs, pack = [], _Pack()
-    for file in sorted(files, key=lambda file: file.key):
-        if pack.keys and not pack.takes(file, count, size_bytes):
-            jobs.append(pack.job())
+    rows = _rows((file.key, file.size) for file in files)
+    return Grouped(Listed((), _packs(rows, count, size_bytes)))
+
+
+def _packs(rows: Iterable[Row], count: int | None, size_bytes: int | None) -> Iterator[JobSpec]:
+    pack = _Pack()
+    for key, size in rows:
+        if pack.keys and not pack.takes(key, size, count, size_bytes):
+            yield pack.job()
             pack = _Pack()
-        pack.add(file)
-    return Grouped(Listed((), (*jobs, *([pack.job()] if pack.keys else []))))
+        pack.add(key, size)
+    if pack.keys:
+        yield pack.job()
+
+
+def _rows(rows: Iterable[Row]) -> Spooled[Row]:
+    """Return rows in the order of their first values; equal ones keep theirs."""
+    found: Spooled[Row] = Spooled(tuple, lambda *row: row)
+    found.extend(rows)
+    return found.in_order(itemgetter(0))
 
 
 @dataclass
@@ -71,15 +87,15 @@ class _Pack:
     size: int = 0
     room: int = MAX_JOB_BYTES - 4096
 
-    def takes(self, file: Sized, count: int | None, size_bytes: int | None) -> bool:
+    def takes(self, key: str, size: int, count: int | None, size_bytes: int | None) -> bool:
         full = len(self.keys) == count
-        heavy = size_bytes is not None and self.size + file.size > size_bytes
-        return not full and not heavy and _room_for(file.key) <= self.room
+        heavy = size_bytes is not None and self.size + size > size_bytes
+        return not full and not heavy and _room_for(key) <= self.room
 
-    def add(self, file: Sized) -> None:
-        self.keys.append(file.key)
-        self.size += file.size
-        self.room -= _room_for(file.key)
+    def add(self, key: str, size: int) -> None:
+        self.keys.append(key)
+        self.size += size
+        self.room -= _room_for(key)
 
     def job(self) -> JobSpec:
         first = self.keys[0]
@@ -135,9 +151,19 @@ def by_pattern(files: Iterable[Sized], pattern: Pattern) -> Grouped:
 
     Raises UsageError, which names the groups, if some of them lack a file.
     """
-    groups: dict[str, dict[str, str]] = {}
-    variables: dict[str, Mapping[str, str]] = {}
-    ungrouped = []
+    ungrouped: list[str] = []
+    rows = _rows(_matched(files, pattern, ungrouped))
+    if pattern.mates:
+        _check_mates(rows)
+    jobs = (
+        JobSpec(name, _refs(members[n] for n in _ordered(members)), variables, name)
+        for name, members, variables in _groups(rows, pattern.names)
+    )
+    return Grouped(Listed(pattern.names, jobs), tuple(ungrouped))
+
+
+def _matched(files: Iterable[Sized], pattern: Pattern, ungrouped: list[str]) -> Iterator[Row]:
+    """Yield, for each file that matches, its group, what tells it apart, its key, and variables."""
     for file in files:
         if (matched := pattern.match(file.key)) is None:
             ungrouped.append(file.key)
@@ -146,35 +172,34 @@ def by_pattern(files: Iterable[Sized], pattern: Pattern) -> Grouped:
         values = {name: found[name] for name in pattern.names}
         own = value_name(*values.values()) if len(values) == 1 else row_name(values, ())
         name = below(folder, own) if folder else own
-        groups.setdefault(name, {})[found[MEMBER]] = file.key
-        variables[name] = values
-    if pattern.mates:
-        _check_mates(groups)
-    jobs = [
-        JobSpec(name, _refs(members[n] for n in _ordered(members)), variables[name], name)
-        for name, members in sorted(groups.items())
-    ]
-    return Grouped(Listed(pattern.names, tuple(jobs)), tuple(ungrouped))
+        yield name, found[MEMBER], file.key, *values.values()
 
 
-def _check_mates(groups: Mapping[str, Mapping[str, str]]) -> None:
-    every = _ordered({n for members in groups.values() for n in members})
-    lacking = [
-        (name, [n for n in every if n not in members], members) for name, members in groups.items()
-    ]
-    missing = [item for item in lacking if item[1]]
-    if not missing:
+def _groups(
+    rows: Iterable[Row], names: Sequence[str] = ()
+) -> Iterator[tuple[str, Mapping[str, str], Mapping[str, str]]]:
+    """Yield each group's name, its keys by what tells them apart, and its variables."""
+    for name, some in groupby(rows, itemgetter(0)):
+        files = [*some]
+        members = {member: key for _, member, key, *_ in files}
+        yield name, members, dict(zip(names, files[0][3:], strict=False))
+
+
+def _check_mates(rows: Iterable[Row]) -> None:
+    every = _ordered({member for _, member, *_ in rows})
+    lacking = [(name, members) for name, members, _ in _groups(rows) if len(members) < len(every)]
+    if not lacking:
         return
     lines = [
         f"{shown(name, 40)}: has {', '.join(escape(members[n]) for n in _ordered(members))}, "
-        f"and none with {{n}} = {', '.join(map(escape, absent))}"
-        for name, absent, members in missing[:_NAMED]
+        f"and none with {{n}} = {', '.join(escape(n) for n in every if n not in members)}"
+        for name, members in lacking[:_NAMED]
     ]
-    if len(missing) > _NAMED:
-        lines.append(f"and {len(missing) - _NAMED:,} more")
-    verb = "lacks" if len(missing) == 1 else "lack"
+    if len(lacking) > _NAMED:
+        lines.append(f"and {len(lacking) - _NAMED:,} more")
+    verb = "lacks" if len(lacking) == 1 else "lack"
     raise UsageError(
-        f"{plural(len(missing), 'group')} of run.group {verb} a file that others have",
+        f"{plural(len(lacking), 'group')} of run.group {verb} a file that others have",
         "\n".join(lines),
         "put it there, or leave the others out (run.exclude);\n"
         "write * for {n} if groups need not have the same files; nothing was sent",

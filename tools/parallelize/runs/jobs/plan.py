@@ -26,7 +26,7 @@ from parallelize_core.manifest import (
     corrected_by,
     count_entries,
     cut,
-    encode_part,
+    encode_lines,
     part_lines,
     places_of,
     read_part,
@@ -45,8 +45,37 @@ PARTS_AT_ONCE = 4
 _FEW_FILES = 100
 """A job with no more files than this cannot have too long a line."""
 
-Versions = Mapping[str, InputFile]
-"""The files of jobs by their keys, as they are or will be in S3."""
+VersionOf = Callable[[str], InputFile]
+"""Returns a file of a job by its key, as it is or will be in S3."""
+
+
+class FileVersions:
+    """Files by their keys, without their columns; on disk if they are many."""
+
+    def __init__(self, files: Iterable[InputFile] = ()) -> None:
+        self._rows = Table()
+        for file in files:
+            self.put(file.key, file)
+
+    def put(self, key: str, file: InputFile) -> None:
+        """Give a key a file, in place of its former one."""
+        self._rows.put(key, (file.key, file.size, file.etag, file.stored, file.sha256))
+
+    def get(self, key: str) -> InputFile | None:
+        """Return the file of a key, None if it has none."""
+        row = self._rows.get(key)
+        if row is None:
+            return None
+        own, size, etag, stored, sha256 = row
+        return InputFile(key=own, size=size, etag=etag, stored=stored, sha256=sha256)
+
+    def __getitem__(self, key: str) -> InputFile:
+        if (file := self.get(key)) is None:
+            raise KeyError(key)
+        return file
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
 
 
 @dataclass(frozen=True)
@@ -54,15 +83,15 @@ class Entries:
     """The lines of the manifest for jobs, with these versions of their files."""
 
     jobs: Jobs
-    versions: Versions
+    version_of: VersionOf
 
     def __iter__(self) -> Iterator[Entry]:
         """Go through them from the first."""
-        return (entry_of(job, self.versions) for job in self.jobs)
+        return (entry_of(job, self.version_of) for job in self.jobs)
 
     def renewed(self, renew: Callable[[InputFile], InputFile]) -> Entries:
         """Return the same with other versions of some files."""
-        return Entries(self.jobs, {key: renew(file) for key, file in self.versions.items()})
+        return Entries(self.jobs, lambda key: renew(self.version_of(key)))
 
 
 @dataclass(frozen=True)
@@ -74,12 +103,12 @@ class JobPlan:
     changed: tuple[Entry, ...] = ()
 
 
-def entry_of(job: JobSpec, versions: Versions) -> Entry:
+def entry_of(job: JobSpec, version_of: VersionOf) -> Entry:
     """Return a job's line in the manifest."""
     if not job.files:
         return Entry(key=job.name, size=0, etag="", files=(), variables=dict(job.variables))
     files = tuple(
-        versions[file.key].model_copy(update={"column": file.column}) for file in job.files
+        version_of(file.key).model_copy(update={"column": file.column}) for file in job.files
     )
     empty = Entry(key=job.name, size=0, etag="", files=(), variables=dict(job.variables))
     return with_files(empty, files)
@@ -92,16 +121,16 @@ def with_files(entry: Entry, files: Sequence[InputFile]) -> Entry:
     return entry.model_copy(update=update)
 
 
-def make_job_plan(jobs: Jobs, versions: Versions, known: KnownJobs) -> JobPlan:
+def make_job_plan(jobs: Jobs, version_of: VersionOf, known: KnownJobs) -> JobPlan:
     """Check all jobs; raise UsageError for two with one name, and for one that is too large."""
-    entries = Entries(jobs, versions)
+    entries = Entries(jobs, version_of)
     hashes = array("q")
     changed = []
     new = 0
     for job in jobs:
         check_name(job.name)
         hashes.append(hash(job.name))
-        entry = entry_of(job, versions) if job.files else None
+        entry = entry_of(job, version_of) if job.files else None
         if entry:
             _check_size(job, entry)
         there = known.etag(job.name)
@@ -301,7 +330,7 @@ def write_parts(
     """
     count = 0
     for place, part in enumerate(cut(entries), number):
-        if store.put(layout.manifest_part(place), encode_part(part), IF_ABSENT) is None:
+        if store.put(layout.manifest_part(place), encode_lines(part), IF_ABSENT) is None:
             return None
         count += len(part)
     return count

@@ -28,6 +28,7 @@ from typing import TextIO
 from parallelize.console import escape, shown
 from parallelize.runs.inputs.local_inputs import LocalInput, Refused, look_at
 from parallelize.runs.jobs.spec import LINE, FileRef, JobSpec, row_name, value_name
+from parallelize.spool import Table
 from parallelize.units import plural
 from parallelize_core.errors import UsageError
 from parallelize_core.files import S3, file_refusal, variable_name
@@ -254,10 +255,13 @@ class LineJobs:
 
 @dataclass(frozen=True)
 class RowJobs:
-    """A job for each row; `files` are those that cells name, `inputs` their columns' indexes."""
+    """A job for each row; `inputs` are the indexes of the columns with files."""
 
     sheet: Sheet
-    files: dict[str, LocalInput]
+    keys: Table
+    """The key of the file that a cell names."""
+    files: Table
+    """By their keys, the paths and sizes of the files that cells name."""
     inputs: frozenset[int]
 
     @property
@@ -278,7 +282,16 @@ class RowJobs:
             yield JobSpec(row_name(variables, files), files, variables, f"row {number}")
 
     def _key(self, cell: str) -> str:
-        return cell if cell.startswith(S3) else self.files[cell].key
+        if cell.startswith(S3):
+            return cell
+        row = self.keys.get(cell)
+        if row is None:
+            raise KeyError(cell)
+        return str(row[0])
+
+    def found(self) -> Iterator[LocalInput]:
+        """Go through the files that cells name, in the order of their keys."""
+        return (LocalInput(key, *row) for key, row in self.files.items())
 
 
 @dataclass
@@ -314,7 +327,7 @@ def read_rows(sheet: Sheet) -> RowJobs:
                 finder.look(about, number, cell)
     inputs = frozenset(place for place, about in enumerate(seen) if about.is_input)
     _check_missing([about for about in seen if about.is_input])
-    return RowJobs(sheet, finder.files, inputs)
+    return RowJobs(sheet, finder.keys, finder.files, inputs)
 
 
 @dataclass
@@ -322,13 +335,12 @@ class _Finder:
     """Finds the files that cells name, relative to the sheet's folder."""
 
     folder: Path
-    files: dict[str, LocalInput] = field(default_factory=dict)
-    """By the text of the cell."""
-    _by_key: dict[str, LocalInput] = field(default_factory=dict)
+    keys: Table = field(default_factory=Table)
+    files: Table = field(default_factory=Table)
 
     def look(self, about: _Seen, number: int, cell: str) -> None:
         """Find out whether a cell names a file, and record which."""
-        if cell in self.files:
+        if cell in self.keys:
             about.found = True
         elif cell.startswith(S3):
             about.found = True
@@ -347,15 +359,16 @@ class _Finder:
         if isinstance(item, Refused):
             about.miss(number, cell, item.why)
             return
-        twin = self._by_key.setdefault(item.key, item)
         why = file_refusal(item.key)
-        if twin.path != item.path:
-            why = f"{twin.path} has the same key, {item.key}"
+        twin = self.files.get(item.key)
+        if twin and twin[0] != item.path:
+            why = f"{twin[0]} has the same key, {item.key}"
         if why:
             about.miss(number, cell, why)
             return
         about.found = True
-        self.files[cell] = twin
+        self.keys.add(cell, (item.key,))
+        self.files.add(item.key, (item.path, item.size))
 
 
 def _may_be_path(cell: str) -> bool:

@@ -8,13 +8,13 @@ Most runs have a job for each file, so the modules for rows and groups are impor
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from parallelize.console import escape
 from parallelize.context import Context
-from parallelize.runs.inputs.local_inputs import LINES, Found, LocalInput, is_sheet
+from parallelize.runs.inputs.local_inputs import LINES, FoundInputs, is_sheet, spooled_inputs
 from parallelize.runs.jobs.spec import (
     FOLDER,
     LINE,
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from parallelize.runs.jobs.groups import Pattern, Sized
     from parallelize.runs.jobs.sheet import Sheet
 
-Sent = Callable[[], Collection[str]]
+Sent = Callable[[], Container[str]]
 """Returns the keys of the files that already belong to jobs."""
 
-NOTHING = Found(())
+NOTHING = FoundInputs(())
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Rows:
     """Jobs that are listed somewhere, and the local files that they need."""
 
     jobs: Jobs
-    found: Found
+    found: FoundInputs
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,9 @@ def read_jobs(context: Context) -> Rows:
         lines = LineJobs(Lines(spec.removeprefix(LINES), context.folder))
         return Rows(_times(context, lines), NOTHING)
     rows = read_rows(_sheet(context))
-    files = {item.key: item for item in rows.files.values()}
-    return Rows(_times(context, rows), Found(tuple(sorted(files.values(), key=_key))))
+    files = spooled_inputs()
+    files.extend(rows.found())
+    return Rows(_times(context, rows), FoundInputs(files))
 
 
 def group(context: Context, files: Iterable[Sized], sent: Sent) -> Grouped:
@@ -143,7 +144,7 @@ def group(context: Context, files: Iterable[Sized], sent: Sent) -> Grouped:
     run = context.settings.run
     if run.group is None:
         each = (JobSpec(file.key, (FileRef(file.key),), {}, file.key) for file in files)
-        return Grouped(_times(context, Listed((), tuple(each))))
+        return Grouped(_times(context, Listed((), each)))
     from parallelize.runs.jobs.groups import by_folder, by_pattern, packed
 
     if run.group == FOLDER:
@@ -247,10 +248,6 @@ def _pack_of(setting: str | int) -> tuple[int | None, int | None]:
             'write "{sample}_R{n}.fastq.gz", "folder", a number of files, or a size like "64MiB"',
         )  # fmt: skip
     return count, size
-
-
-def _key(item: LocalInput) -> str:
-    return item.key
 
 
 def s3_names(jobs: Jobs) -> Iterator[tuple[str, str]]:

@@ -12,8 +12,11 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Protocol
 
+from parallelize.spool import Row, Spooled
 from parallelize_core import keys
 from parallelize_core.files import S3
 
@@ -71,16 +74,23 @@ class Grouped:
     ungrouped: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
 class Listed:
-    """Jobs that are held in memory."""
+    """Jobs that are written down once: on disk if they have many files, row by row."""
 
-    columns: tuple[str, ...]
-    jobs: tuple[JobSpec, ...]
+    def __init__(self, columns: tuple[str, ...], jobs: Iterable[JobSpec]) -> None:
+        self.columns = columns
+        self._rows: Spooled[Row] = Spooled(tuple, lambda *row: row)
+        for number, job in enumerate(jobs):
+            head = (job.name, tuple(job.variables.items()), job.where)
+            self._rows.append((number, head, "", ""))
+            self._rows.extend((number, (), file.key, file.column) for file in job.files)
 
     def __iter__(self) -> Iterator[JobSpec]:
         """Go through them from the first."""
-        return iter(self.jobs)
+        for _, rows in groupby(self._rows, itemgetter(0)):
+            (_, (name, variables, where), *_), *files = rows
+            refs = tuple(FileRef(key, column) for *_, key, column in files)
+            yield JobSpec(name, refs, dict(variables), where)
 
 
 def row_name(variables: Mapping[str, str], files: Sequence[FileRef]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from parallelize.context import Context
 from parallelize.runs.inputs.input_files import (
@@ -15,10 +16,16 @@ from parallelize.runs.inputs.input_files import (
     remote_files,
 )
 from parallelize.runs.inputs.input_rules import rules_of
-from parallelize.runs.inputs.local_inputs import Found, LocalInput, find_inputs, places
+from parallelize.runs.inputs.local_inputs import (
+    FoundInputs,
+    Inputs,
+    find_inputs,
+    places,
+    spooled_inputs,
+)
 from parallelize.runs.inputs.remote_inputs import is_remote
 from parallelize.runs.jobs import source
-from parallelize.runs.jobs.plan import JobPlan, KnownJobs, make_job_plan
+from parallelize.runs.jobs.plan import FileVersions, JobPlan, KnownJobs, make_job_plan
 from parallelize.runs.jobs.source import Shape
 from parallelize.runs.jobs.spec import FileRef, Grouped, Jobs, JobSpec, Listed
 from parallelize_core.files import InputFile, files_of
@@ -30,7 +37,7 @@ PLAIN = Shape()
 class Asked:
     """What this machine knows: the local files (None if they are in S3), and listed jobs."""
 
-    found: Found | None
+    found: FoundInputs | None
     jobs: Jobs | None = None
     shape: Shape = PLAIN
 
@@ -80,27 +87,37 @@ def compare(
         grouped = source.group(context, files, lambda: manifest.files)
     jobs = grouped.jobs
     if source.is_pack(context):
-        jobs = Listed((), (*manifest.packs(), *jobs))
+        jobs = Listed((), chain(manifest.packs(), jobs))
     if remote is None:
-        apart = set(grouped.ungrouped)
-        mine = [item for item in found if item.key not in apart]
+        mine = _without(found, set(grouped.ungrouped))
         compared = _compared(context, manifest, mine, shares=shares, read_all=read_all)
     else:
         compared = remote
-    versions = {
-        **(manifest.files if source.is_pack(context) else {}),
-        **compared.versions(),
-        **named_objects(context, source.s3_names(jobs)),
-    }
-    plan = make_job_plan(jobs, versions, known.again())
+    versions = FileVersions(compared.versions())
+    for name, file in named_objects(context, source.s3_names(jobs)):
+        versions.put(name, file)
+
+    def version_of(key: str) -> InputFile:
+        # A file that is in a pack stays there, also if it is no longer among the inputs.
+        return versions.get(key) or manifest.files[key]
+
+    plan = make_job_plan(jobs, version_of, known.again())
     moved = compared.moved(manifest.files) if compared.borrowed or compared.uploads else ()
     return Shaped(plan, compared, grouped.ungrouped, moved)
+
+
+def _without(found: Inputs, apart: Collection[str]) -> Inputs:
+    if not apart:
+        return found
+    mine = spooled_inputs()
+    mine.extend(item for item in found if item.key not in apart)
+    return mine
 
 
 def _compared(
     context: Context,
     manifest: _Manifest,
-    mine: Sequence[LocalInput],
+    mine: Inputs,
     *,
     shares: bool,
     read_all: bool,
@@ -108,8 +125,7 @@ def _compared(
     """Compare local files with what was sent."""
     store, layout = context.store, context.layout
     if shares:
-        known = manifest.files if mine else {}
-        return local_files(store, layout, mine, known.get, etags=read_all)
+        return local_files(store, layout, mine, manifest.files.get, etags=read_all)
     named = {item.key for item in mine} if read_all else manifest.files if mine else ()
     return files_of_its_own(store, layout, mine, named)
 
@@ -121,9 +137,9 @@ class _Manifest:
     known: KnownJobs
 
     @cached_property
-    def files(self) -> dict[str, InputFile]:
+    def files(self) -> FileVersions:
         """The files of all jobs, as they are known."""
-        return {file.key: file for entry in self.known for file in files_of(entry)}
+        return FileVersions(file for entry in self.known for file in files_of(entry))
 
     def packs(self) -> Iterator[JobSpec]:
         """Return the existing packs: a file in one stays there."""

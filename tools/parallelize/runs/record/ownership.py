@@ -35,7 +35,7 @@ class OthersRunError(UsageError):
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRun:
     """run.json and origin.json as they were at one moment; None stands for no object.
 
     A write over the version that was `read` fails if anybody has written run.json since.
@@ -65,13 +65,13 @@ class Found:
         return None
 
 
-def look_up(calls: Together, store: Store, layout: RunLayout) -> Later[Found]:
+def look_up(calls: Together, store: Store, layout: RunLayout) -> Later[FoundRun]:
     """Look for a run, together with other calls."""
     record, begun = calls.get_version(layout.run_json), calls.get(layout.origin)
-    return lambda: Found(store.bucket, layout, record(), begun())
+    return lambda: FoundRun(store.bucket, layout, record(), begun())
 
 
-def find(store: Store, layout: RunLayout) -> Found:
+def find(store: Store, layout: RunLayout) -> FoundRun:
     """Look for a run."""
     return look_up(Together(store), store, layout)()
 
@@ -84,11 +84,25 @@ def load_run(store: Store, context: Context) -> Run:
     return run
 
 
-def loaded(store: Store, found: Found) -> Run:
+def loaded(store: Store, found: FoundRun) -> Run:
     """Return the record of a run that was looked for; raise NoRunError if there is none."""
     if found.run is None:
         raise no_run(store, found.layout)
     return found.run
+
+
+def check_same(before: Run, there: Run | None) -> None:
+    """Raise ServiceError if a run was deleted since its record was read, or also begun again.
+
+    The name and the project are those of the run before, but not its jobs and results.
+    """
+    if there is None or there.created_at != before.created_at:
+        raise changed_meanwhile(before.name)
+
+
+def changed_meanwhile(run: str) -> ServiceError:
+    """Return the error for a record that somebody else has written, or deleted, meanwhile."""
+    return ServiceError(f"another client changed run.json of {run} meanwhile", fix="try again")
 
 
 def no_run(store: Store, layout: RunLayout) -> NoRunError:
@@ -126,7 +140,7 @@ def run_of(bucket: str, key: str, body: bytes) -> Run:
     return run
 
 
-def check_ours(context: Context) -> Found:
+def check_ours(context: Context) -> FoundRun:
     """Raise UsageError if another project made the run, unless --join is given.
 
     Also if its name is that of a run in another place, whose queues and machines go by that name.
@@ -134,12 +148,12 @@ def check_ours(context: Context) -> Found:
     return check_later(Together(context.store), context)()
 
 
-def check_later(calls: Together, context: Context) -> Later[Found]:
+def check_later(calls: Together, context: Context) -> Later[FoundRun]:
     """Look whose run it is, together with other calls; the answer is that of `check_ours`."""
     found = look_up(calls, context.store, context.layout)
     place = place_later(calls, context)
 
-    def check() -> Found:
+    def check() -> FoundRun:
         check_origin(context, found())
         _check_place(context, place())
         return found()
@@ -147,7 +161,7 @@ def check_later(calls: Together, context: Context) -> Later[Found]:
     return check
 
 
-def check_meant(context: Context, found: Found) -> None:
+def check_meant(context: Context, found: FoundRun) -> None:
     """Raise UsageError if a command would read another project's run without naming it.
 
     A name that was made from the folder's, or that is in parallelize.toml, does not prove that this
@@ -157,7 +171,7 @@ def check_meant(context: Context, found: Found) -> None:
         check_origin(context, found)
 
 
-def check_origin(context: Context, found: Found | None = None) -> None:
+def check_origin(context: Context, found: FoundRun | None = None) -> None:
     """Raise UsageError if another project made what is in S3, unless --join is given."""
     _check(context, (found or find(context.store, context.layout)).origin)
 
@@ -189,7 +203,7 @@ def place_later(calls: Together, context: Context) -> Later[str]:
     return elsewhere
 
 
-def tell_whose(context: Context, found: Found | None = None) -> None:
+def tell_whose(context: Context, found: FoundRun | None = None) -> None:
     """Say in a line if the run that is looked at is another project's."""
     there = (found or find(context.store, context.layout)).origin
     with suppress(UsageError):  # a user without a project may still look
@@ -197,7 +211,7 @@ def tell_whose(context: Context, found: Found | None = None) -> None:
             context.tell(f"run {context.run} is another project's, made by {_named(there)}")
 
 
-def reserve(context: Context, found: Found) -> Found:
+def reserve(context: Context, found: FoundRun) -> FoundRun:
     """Make the run this project's before anything else of it is written; return it as it is then.
 
     Raises UsageError if another project made it. A run that was `found` to be nobody's need not be
@@ -217,7 +231,7 @@ def reserve(context: Context, found: Found) -> Found:
     return found
 
 
-def adopt(context: Context, found: Found | None = None) -> Found:
+def adopt(context: Context, found: FoundRun | None = None) -> FoundRun:
     """Make the run this project's, even if an earlier version prepared it; return it as it is then.
 
     Raises UsageError if another project made it. `found` is what there was a moment ago.

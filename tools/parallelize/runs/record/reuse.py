@@ -44,7 +44,7 @@ _SHA256 = re.compile(CHECKSUM)
 
 
 @dataclass(frozen=True)
-class Found:
+class Reusable:
     """A job of this run, and another run's result that can be copied for it."""
 
     entry: Entry
@@ -72,7 +72,7 @@ def find_others(context: Context, draft: Draft, runs: Later[Sequence[str]]) -> l
 
 def find(
     draft: Draft, others: Sequence[RunLayout], entries: Iterable[Entry], jobs: KnownJobs
-) -> list[Found]:
+) -> list[Reusable]:
     """Return what can be copied from `others` for those of the entries that are no `jobs` yet."""
     if not others:
         return []
@@ -82,7 +82,7 @@ def find(
         for entry in entries
         if entry.key not in known and (contents := content_keys(draft.run, entry))
     }
-    found: dict[str, Found] = {}
+    found: dict[str, Reusable] = {}
     for layout in others:
         wanted = {name: pair for name, pair in keys.items() if name not in found}
         found |= {one.entry.key: one for one in _in_run(jobs.store, layout, wanted)}
@@ -91,7 +91,7 @@ def find(
 
 def _in_run(
     store: Store, layout: RunLayout, wanted: Mapping[str, tuple[Entry, tuple[str, ...]]]
-) -> Iterator[Found]:
+) -> Iterator[Reusable]:
     try:
         run = find_run(store, layout.run_json)
     except DecodeError:
@@ -101,7 +101,7 @@ def _in_run(
     for result in read_listed(store, layout, list_results_of(store, layout, [*wanted])):
         entry, contents = wanted.get(result.key, (None, ()))
         if entry and result.content in contents and _can_be_copied(result):
-            yield Found(entry, result, run)
+            yield Reusable(entry, result, run)
 
 
 def _can_be_copied(result: Result) -> bool:
@@ -122,7 +122,7 @@ def _is_sound(output: Output) -> bool:
     )
 
 
-def copy(context: Context, run: Run, found: Iterable[Found]) -> list[Result]:
+def copy(context: Context, run: Run, found: Iterable[Reusable]) -> list[Result]:
     """Copy outputs and write results; return those that are there now.
 
     What has changed or gone meanwhile is left out, and is made like anything else.
@@ -140,7 +140,7 @@ def copy(context: Context, run: Run, found: Iterable[Found]) -> list[Result]:
     return results
 
 
-def _copy(context: Context, run: Run, found: Found) -> tuple[Result, str] | None:
+def _copy(context: Context, run: Run, found: Reusable) -> tuple[Result, str] | None:
     outputs = [_copy_output(context, run, found, output) for output in found.result.outputs]
     copied = tuple(output for output in outputs if output)
     if len(copied) < len(outputs):
@@ -154,7 +154,7 @@ def _copy(context: Context, run: Run, found: Found) -> tuple[Result, str] | None
     return (there, head.etag) if there and head and there.content == result.content else None
 
 
-def _copy_output(context: Context, run: Run, found: Found, output: Output) -> Output | None:
+def _copy_output(context: Context, run: Run, found: Reusable, output: Output) -> Output | None:
     store, place = context.store_of(run.output.bucket), run.output.key(output.key)
     owner = {OWNER: owner_mark(found.entry.key), OWNER_RUN: run_mark(context.layout)}
     if run.output != context.layout.output and store.head(place):
@@ -173,7 +173,7 @@ def _copy_output(context: Context, run: Run, found: Found, output: Output) -> Ou
     return output.model_copy(update={"etag": etag})
 
 
-def _result(context: Context, run: Run, found: Found, outputs: tuple[Output, ...]) -> Result:
+def _result(context: Context, run: Run, found: Reusable, outputs: tuple[Output, ...]) -> Result:
     old, now = found.result, utc_now()
     origin = old.copied_from or found.run.name
     by = "" if old.copied_from else f", executed on {old.worker} at {old.started_at}"

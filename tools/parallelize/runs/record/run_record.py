@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +31,18 @@ from parallelize.runs.environment.stored_once import environment_of, listed, sen
 from parallelize.runs.inputs.input_files import remote_location
 from parallelize.runs.inputs.remote_inputs import is_remote
 from parallelize.runs.jobs.source import Shape, has_rows, shape_of
-from parallelize.runs.record.ownership import Found, check_origin, find
+from parallelize.runs.record.ownership import (
+    FoundRun,
+    changed_meanwhile,
+    check_origin,
+    check_same,
+    find,
+)
 from parallelize.setting_tables import ARCHITECTURES, OutputTable, RunTable, WorkersTable
 from parallelize.together import Together
 from parallelize.transfers import sha256_of
-from parallelize_core.errors import ServiceError, UsageError
+from parallelize_core.clock import utc_now
+from parallelize_core.errors import UsageError
 from parallelize_core.layout import Location, RunLayout, shared_inputs
 from parallelize_core.run import (
     Checkpointing,
@@ -156,7 +162,7 @@ def then_of(settings: RunTable) -> Then | None:
 
 def publish(
     store: Store, context: Context, draft: Draft,
-    found: Found | None = None, beside: Together | None = None,
+    found: FoundRun | None = None, beside: Together | None = None,
 ) -> bool:  # fmt: skip
     """Send the environment and run.json, in this order, if they are new; return whether they were.
 
@@ -178,7 +184,7 @@ def publish(
         return True  # our own write, whose answer was lost
     check_origin(context, found)
     if before.read or not found.run:
-        raise _changed_meanwhile(context)
+        raise changed_meanwhile(context.run)
     check_still(context, draft, None, found.run)
     return False
 
@@ -189,17 +195,13 @@ def check_still(context: Context, draft: Draft, before: Run | None, there: Run |
     `before` is the record with which it was made. A run that was new may have got the same one.
     Another is not replaced: its places and its jobs' columns were compared with none.
     """
-    is_gone = before is not None and there is None
-    if is_gone or (before is None and is_renewal(context, draft, there)):
-        raise _changed_meanwhile(context)
+    if before is not None:
+        check_same(before, there)
+    elif is_renewal(context, draft, there):
+        raise changed_meanwhile(context.run)
 
 
-def _changed_meanwhile(context: Context) -> ServiceError:
-    told = f"another client changed run.json of {context.run} meanwhile"
-    return ServiceError(told, fix="try again")
-
-
-def _wanted(context: Context, draft: Draft, found: Found) -> Run:
+def _wanted(context: Context, draft: Draft, found: FoundRun) -> Run:
     """Return what run.json should be."""
     if found.run is not None:
         return _kept(context, draft, found.run)
@@ -356,7 +358,7 @@ def _record(context: Context, command: Words, setup: Words | None, packing: Pack
         serve=_serve(settings.run),
         limits=limits,
         checkpoints=_checkpoints(settings.run),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=utc_now(),
     )
 
 
