@@ -332,16 +332,20 @@ def _umask() -> int:
 
 def planned(plan: Plan, folder: Path) -> Iterator[str]:
     """Say what a plan would download."""
-    with known_contents() as known:
-        missing = [one for one in plan.outputs if not is_there(folder / one.key, one, known)]
-    record = DownloadRecord(folder)
-    kept = {one.key: why for one in missing if (why := record.refusal(one.key))}
-    yield from few(
-        f"would download {shown(one.key, 44)}  {show_size(one.size)}"
-        for one in missing
-        if one.key not in kept
-    )
-    for refusal in (*plan.refused, *(Refusal(key, why) for key, why in kept.items())):
+    record, kept = DownloadRecord(folder), list[Refusal]()
+
+    def wanted() -> Iterator[str]:
+        with known_contents() as known:
+            for one in plan.outputs:
+                if is_there(folder / one.key, one, known):
+                    continue
+                if why := record.refusal(one.key):
+                    kept.append(Refusal(one.key, why))
+                else:
+                    yield f"would download {shown(one.key, 44)}  {show_size(one.size)}"
+
+    yield from few(wanted())
+    for refusal in (*plan.refused, *kept):
         yield f"would not download {shown(refusal.key)}\n  {refusal.why}"
     yield f"{plural(len(plan.outputs), 'output')}, {plan.missing:,} inputs without a result"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from itertools import chain, islice
+from itertools import islice
 
 from parallelize.runs.results.results import (
     SPLIT_EVERY,
@@ -13,7 +13,7 @@ from parallelize.runs.results.results import (
     read_versions,
 )
 from parallelize.runs.results.versions import Versions, with_one
-from parallelize.spool import Table
+from parallelize.spool import Spooled, Table
 from parallelize.together import Listed, Together
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_entries
@@ -127,10 +127,11 @@ def all_jobs(store: Store, layout: RunLayout, run: Run) -> Iterator[Entry]:
     yield from merge_entry(store, layout, run)
 
 
-def read_sizes(store: Store, layout: RunLayout, run: Run) -> dict[str, int]:
-    """Return the input bytes of all jobs by their keys, in order; see `all_jobs`."""
-    every = chain(read_entries(store, layout), merge_entry(store, layout, run))
-    return {entry.key: entry.size for entry in every}
+def read_sizes(store: Store, layout: RunLayout, run: Run) -> Spooled[tuple[str, int]]:
+    """Return the keys of all jobs with their input bytes, in order; see `all_jobs`."""
+    sizes: Spooled[tuple[str, int]] = Spooled(lambda row: row, lambda *row: row)
+    sizes.extend((entry.key, entry.size) for entry in all_jobs(store, layout, run))
+    return sizes
 
 
 def merge_entry(store: Store, layout: RunLayout, run: Run) -> list[Entry]:
