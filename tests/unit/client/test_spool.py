@@ -344,9 +344,12 @@ def told_plan(count: int, folder: Path) -> int:
 
 @pytest.mark.usefixtures("small")
 def test_an_output_that_would_be_fetched_takes_hardly_any_memory(tmp_path: Path) -> None:
-    told_plan(2600, tmp_path / "out")  # what then has room for the names is not counted
-    few, many = told_plan(600, tmp_path / "out"), told_plan(2600, tmp_path / "out")
-    assert (many - few) / 2000 < 100
+    def least(count: int) -> int:
+        # Of three times: Python's table of names, all of which paths enter, may just grow.
+        return min(told_plan(count, tmp_path / "out") for _ in range(3))
+
+    least(600)
+    assert (least(2600) - least(600)) / 2000 < 100
 
 
 def unfinished_report(count: int) -> object:
