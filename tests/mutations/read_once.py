@@ -10,6 +10,7 @@ PREP = "tools/parallelize/operations/prep.py"
 ENQUEUE = "tools/parallelize/operations/enqueue.py"
 SNAPSHOT = "tools/parallelize/runs/state/snapshot.py"
 TOGETHER = "tools/parallelize/together.py"
+WIRE = "tools/parallelize/wire.py"
 TRIPS = "functional/client/test_round_trips.py::"
 PAUSE = "unit/core/test_pause.py::"
 BULK = "functional/bench/test_bulk.py::"
@@ -144,6 +145,38 @@ MUTATIONS = (
         "    there, body = store.head(key), get_if_there(store, key)\n",
         "    body, there = get_if_there(store, key), store.head(key)\n",
         (f"{BULK}test_without_a_loop_a_version_that_changes_during_a_look_is_not_written_over",),
+    ),
+    Mutation(
+        "answer-is-made-once",
+        "an answer stays what it was, however often it is needed",
+        TOGETHER,
+        "        if not made:\n            made.append(call())\n        return made[0]\n",
+        "        return call()\n",
+        (f"{BULK}test_without_a_loop_each_call_is_made_once_where_its_answer_is_needed",),
+    ),
+    Mutation(
+        "error-is-no-answer",
+        "a call that has failed is made again, and its answer is not taken for none",
+        TOGETHER,
+        "self.is_made = self.error, None, False\n",
+        "self.is_made = self.error, None, True\n",
+        (f"{BULK}test_an_error_is_raised_where_its_answer_is_needed_and_does_not_touch_others",),
+    ),
+    Mutation(
+        "listing-to-its-end",
+        "the first page of a long listing is not taken for all of it",
+        TOGETHER,
+        "            if page and not page.token:\n                return iter(page.found)\n",
+        "            if page:\n                return iter(page.found)\n",
+        (f"{BULK}test_a_long_listing_that_was_begun_is_read_to_its_end",),
+    ),
+    Mutation(
+        "error-cancels-the-others",
+        "nothing that was begun beside a call that fails goes on",
+        WIRE,
+        "        for task in tasks:\n            task.cancel()\n",
+        "        return []\n",
+        (f"{BULK}test_what_was_begun_beside_a_call_that_fails_does_not_go_on",),
     ),
     Mutation(
         "run-begun-again-meanwhile",

@@ -1,4 +1,4 @@
-"""The guards of the inputs that runs share: stored once, and swept beside a `prep`."""
+"""The guards of inputs: sent whole and within limits, shared by runs, and swept beside a `prep`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from tests.mutations.mutation import Mutation
 
 SHARED = "tools/parallelize/runs/inputs/shared_inputs.py"
 SWEEP = "tools/parallelize/runs/inputs/sweep_inputs.py"
+UPLOADS = "tools/parallelize/runs/files/uploads.py"
+TRANSFERS = "tools/parallelize/transfers.py"
 MODEL = "model/test_shared_inputs.py::"
 NEVER = f"{MODEL}test_a_sweep_never_takes_away_what_a_run_relies_on"
 DOWNLOADS = "agent/parallelize_core/transport/downloads.py"
 FETCHED = "functional/core/transport/test_downloads.py::"
 UNIT = "unit/client/test_shared_inputs.py::"
+SENDING = "unit/client/test_uploads.py::"
+TRANSFER = "unit/client/test_transfers.py::"
 
 MUTATIONS = (
     Mutation(
@@ -72,12 +76,67 @@ MUTATIONS = (
     Mutation(
         "input-checksum",
         "a file that has changed since it was read is not stored by its old checksum",
-        "tools/parallelize/runs/files/uploads.py",
+        UPLOADS,
         "    sha256 = file.sha256 or hashlib.sha256(body).hexdigest()\n",
         "    sha256 = hashlib.sha256(body).hexdigest()\n",
-        (
-            "unit/client/test_uploads.py::test_a_file_is_not_stored_by_the_checksum_of_what_it_was_before",
-        ),
+        (f"{SENDING}test_a_file_is_not_stored_by_the_checksum_of_what_it_was_before",),
+    ),
+    Mutation(
+        "input-written-since-hashed",
+        "this holds, too, if the service compares no checksums",
+        UPLOADS,
+        "    if file.sha256 and (found.st_mtime_ns,",
+        "    if not body and (found.st_mtime_ns,",
+        (f"{SENDING}test_a_file_that_was_written_since_it_was_hashed_is_not_sent",),
+    ),
+    Mutation(
+        "input-written-while-sent",
+        "a file that was written while it was sent is not used",
+        UPLOADS,
+        "        if _has_changed(file, size, modified_ns):\n            raise _changed(file)\n"
+        "        self._told",
+        "        self._told",
+        (f"{SENDING}test_a_file_that_changes_while_it_is_sent_is_named",),
+    ),
+    Mutation(
+        "input-written-while-looked-up",
+        "a file that is written while `prep` looks for its content is sent as it is then",
+        SHARED,
+        "if there.get(c.sha256)}",
+        "if there[c.sha256]}",
+        (f"{UNIT}test_a_file_that_is_written_while_uploads_are_looked_up_is_sent_as_it_is_then",),
+    ),
+    Mutation(
+        "bytes-have-a-limit",
+        "no more bytes of files are in memory than the budget has",
+        TRANSFERS,
+        "lambda: not self._used or self._used + size <= self._total",
+        "lambda: True",
+        (f"{TRANSFER}test_no_more_is_in_memory_than_the_budget_has",),
+    ),
+    Mutation(
+        "bytes-of-a-thin-line",
+        "no more bytes are on their way than the line carries in two seconds",
+        TRANSFERS,
+        "            self._total = self._carried(size)\n",
+        "            self._total = self._most\n",
+        (f"{TRANSFER}test_as_much_is_on_its_way_as_the_line_carries_in_two_seconds",),
+    ),
+    Mutation(
+        "connections-have-a-limit",
+        "connections leave descriptors for files",
+        "tools/parallelize/wire.py",
+        "max(1, (descriptors - FILES) // AT_ONCE)",
+        "max(1, descriptors // AT_ONCE)",
+        ("unit/client/test_pace.py::test_connections_leave_descriptors_for_files",),
+    ),
+    Mutation(
+        "threads-are-stopped",
+        "what threads read ends when their user has failed, or was interrupted",
+        TRANSFERS,
+        "            self.stopping.set()\n",
+        "            pass\n",
+        (f"{UNIT}test_ctrl_c_does_not_wait_for_large_files_to_be_read",),
     ),
     Mutation(
         "checksum-signed",
