@@ -15,6 +15,7 @@ import sys
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, TextIO
 
 from parallelize_core.errors import ParallelizeError, UsageError
@@ -129,9 +130,10 @@ def show_plan(lines: Iterable[str], *, json: bool = False) -> None:
 
 def few(lines: Iterable[str]) -> list[str]:
     """Return the first of many similar lines, and how many more there are."""
-    every = list(lines)
-    more = [f"… and {len(every) - PLANNED:,} more"] if len(every) > PLANNED else []
-    return [*every[:PLANNED], *more]
+    rest = iter(lines)
+    first = [*islice(rest, PLANNED)]
+    left = sum(1 for _ in rest)
+    return [*first, f"… and {left:,} more"] if left else first
 
 
 def ask(question: str, before: str = "") -> str | None:

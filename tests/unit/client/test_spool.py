@@ -12,26 +12,34 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.watching.report_scene import PROVENANCE
+from tests.unit.watching.scene import LAYOUT, Scene
 
 from parallelize import spool
-from parallelize.operations.download import _output, _output_row
+from parallelize.operations.download import Plan, _output, _output_row, _spooled, planned
 from parallelize.operations.prep_plan import distinct
+from parallelize.report.data import Gathered, make_report
 from parallelize.runs.files.fetching import refusals
 from parallelize.runs.inputs import shared_inputs
 from parallelize.runs.inputs.local_inputs import find_inputs
 from parallelize.runs.inputs.remote_inputs import Selection, find_remote
 from parallelize.runs.inputs.shared_inputs import SharedInputs, shared_files
 from parallelize.runs.jobs.groups import Pattern, by_folder, by_pattern, packed
-from parallelize.runs.jobs.plan import FileVersions
+from parallelize.runs.jobs.plan import FileVersions, KnownJobs
 from parallelize.runs.jobs.sheet import Sheet, read_rows
 from parallelize.runs.jobs.spec import Grouped
+from parallelize.runs.record.outdated import Comparison, Now, compare_results
+from parallelize.runs.results.merge import read_sizes
 from parallelize.runs.results.results import listed_table, read_listed
+from parallelize.runs.state.history import read_finished
 from parallelize.spool import BATCH, FEW_ROWS, SORTED_ROWS, Hashes, Row, Spooled, Table
 from parallelize_core.errors import UsageError
 from parallelize_core.files import files_of
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.manifest import Entry
 from parallelize_core.result import Output, Result
+from parallelize_core.run import Run
+from parallelize_core.store import ObjectInfo
 from parallelize_core.testing import InMemoryStore
 
 
@@ -166,14 +174,19 @@ def kept_by_each(few: Callable[[], object], many: Callable[[], object], more: in
     return (kept_bytes(many) - kept_bytes(few)) / more
 
 
-def looked_through(folder: Path) -> float:
-    """Return how much memory it takes at most to find the inputs in a folder."""
+def most_bytes(do: Callable[[], object]) -> int:
+    """Return how much memory a function takes at most."""
     tracemalloc.start()
     try:
-        assert find_inputs(str(folder), folder, "").inputs
+        assert do()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def looked_through(folder: Path) -> int:
+    """Return how much memory it takes at most to find the inputs in a folder."""
+    return most_bytes(lambda: find_inputs(str(folder), folder, "").inputs)
 
 
 def prepared(folder: Path) -> object:
@@ -251,6 +264,29 @@ def test_an_object_that_is_an_input_takes_hardly_any_memory() -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_a_result_takes_hardly_any_memory_when_jobs_are_added() -> None:
+    """They may have results if a command was interrupted, so all are compared with the listing."""
+    layout = RunLayout(Location("bucket"), "r")
+    known = KnownJobs(InMemoryStore(), layout)
+    run = Run(
+        v=2, name="r", command=("true",), created_at="", input=layout.input, output=layout.output
+    )
+
+    def most(count: int) -> int:
+        results = (ObjectInfo(layout.result(str(n)), 9, f"{n:032}", {}) for n in range(count))
+        new = Entry(key="new", size=1, etag="e")
+        tracemalloc.start()
+        try:
+            assert compare_results(known, run, Now(run, {}, (new,)), results) == Comparison()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    most(2600)
+    assert (most(2600) - most(600)) / 2000 < 50
+
+
+@pytest.mark.usefixtures("small")
 def test_a_row_with_a_file_takes_hardly_any_memory(tmp_path: Path) -> None:
     def rows(count: int) -> object:
         return read_rows(Sheet(tmp_path / f"{count}.csv"))
@@ -263,7 +299,7 @@ def test_a_row_with_a_file_takes_hardly_any_memory(tmp_path: Path) -> None:
     assert kept_by_each(lambda: rows(600), lambda: rows(2600), 2000) < 50
 
 
-def planned(store: InMemoryStore, layout: RunLayout, folder: Path) -> object:
+def read_outputs(store: InMemoryStore, layout: RunLayout, folder: Path) -> object:
     """Read the results of a run, and plan the download of their outputs."""
     listing = listed_table((item.key, item.etag) for item in store.list(layout.results.prefix))
     outputs = Spooled(_output_row, _output)
@@ -273,21 +309,27 @@ def planned(store: InMemoryStore, layout: RunLayout, folder: Path) -> object:
     return listing, outputs
 
 
+def finished_run(store: InMemoryStore, count: int) -> RunLayout:
+    """Store the results of a run, all of which succeeded."""
+    layout = RunLayout(Location("bucket"), f"run{count}")
+    for number in range(count):
+        output = Output(key=f"{number:05}", size=1, sha256="0" * 64, etag="e")
+        made = Result(
+            run=layout.run, key=output.key, attempt=1, worker="w", started_at="",
+            finished_at="", status="succeeded", outputs=(output,),
+        )  # fmt: skip
+        store.put(layout.result(made.key), made.encode())
+    return layout
+
+
 @pytest.mark.usefixtures("small")
 def test_an_output_to_fetch_takes_hardly_any_memory(tmp_path: Path) -> None:
     store = InMemoryStore()
-    layouts = {count: RunLayout(Location("bucket"), f"run{count}") for count in (600, 2600)}
-    for count, layout in layouts.items():
-        for number in range(count):
-            output = Output(key=f"{number:05}", size=1, sha256="0" * 64, etag="e")
-            made = Result(
-                run=layout.run, key=output.key, attempt=1, worker="w", started_at="",
-                finished_at="", status="succeeded", outputs=(output,),
-            )  # fmt: skip
-            store.put(layout.result(made.key), made.encode())
-    few, many = layouts.values()
+    few, many = finished_run(store, 600), finished_run(store, 2600)
     each = kept_by_each(
-        lambda: planned(store, few, tmp_path), lambda: planned(store, many, tmp_path), 2000
+        lambda: read_outputs(store, few, tmp_path),
+        lambda: read_outputs(store, many, tmp_path),
+        2000,
     )
     assert each < 100
 
@@ -297,3 +339,55 @@ def test_a_table_is_at_hand_in_another_thread_as_in_a_notebook() -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(table.put, "more", (1,)).result()
     assert table.get("more") == (1,)
+
+
+def told_plan(count: int, folder: Path) -> int:
+    """Return how much memory it takes at most to say what a download would fetch."""
+    outputs = Spooled(_output_row, _output)
+    for number in range(count):
+        outputs.append_row(f"{number:05}", 1, "0" * 64, "e", "")
+    plan = Plan(_spooled(()), outputs, (), count, 0, count, place=Location("bucket"))
+    return most_bytes(lambda: [*planned(plan, folder)])
+
+
+@pytest.mark.usefixtures("small")
+def test_an_output_that_would_be_fetched_takes_hardly_any_memory(tmp_path: Path) -> None:
+    def least(count: int) -> int:
+        # Of three times: Python's table of names, all of which paths enter, may just grow.
+        return min(told_plan(count, tmp_path / "out") for _ in range(3))
+
+    least(600)
+    assert (least(2600) - least(600)) / 2000 < 100
+
+
+def unfinished_report(count: int) -> object:
+    """Return the report on a run without results."""
+    scene = Scene()
+    scene.prepare(*(f"{number:05}" for number in range(count)))
+    snapshot = scene.snapshot()
+    sizes = read_sizes(scene.store, LAYOUT, snapshot.run)
+    report = make_report(Gathered(snapshot, sizes, {}, (), None, {}, PROVENANCE))
+    assert len(report.files) == count
+    return report
+
+
+@pytest.mark.usefixtures("small")
+def test_a_file_of_a_report_takes_hardly_any_memory_besides_its_result() -> None:
+    each = kept_by_each(lambda: unfinished_report(600), lambda: unfinished_report(2600), 2000)
+    assert each < 100
+
+
+def read_all(count: int) -> int:
+    """Return how much memory it takes at most to read the results of a run, one at a time."""
+    scene = Scene()
+    keys = [f"{number:05}" for number in range(count)]
+    for key in keys:
+        scene.finish(key)
+    snapshot = scene.snapshot()
+    return most_bytes(lambda: sum(1 for _ in read_finished(scene.store, snapshot, keys)))
+
+
+@pytest.mark.usefixtures("small")
+def test_a_result_that_is_read_takes_hardly_any_memory() -> None:
+    read_all(600)
+    assert (read_all(2600) - read_all(600)) / 2000 < 100

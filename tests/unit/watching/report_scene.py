@@ -28,7 +28,7 @@ def gathered(scene: Scene, seen: Snapshot | None = None, **changes: Any) -> Gath
     snapshot = seen or scene.snapshot()
     sizes = read_sizes(scene.store, LAYOUT, snapshot.run)
     found: dict[str, Any] = {
-        "results": told_of_each(read_finished(scene.store, snapshot, sizes)),
+        "results": told_of_each(read_finished(scene.store, snapshot, sizes.firsts())),
         "attempts": read_attempts(scene.store, LAYOUT),
         "machines": None, "on_demand": {}, "provenance": PROVENANCE, **changes,
     }  # fmt: skip

@@ -77,7 +77,7 @@ def test_a_result_that_came_after_the_counts_is_not_told() -> None:
     scene.finish("a")
     found = gathered(scene)
     scene.finish("b")
-    read = read_finished(scene.store, found.snapshot, found.sizes)
+    read = read_finished(scene.store, found.snapshot, ("a", "b"))
     assert [result.key for result in read] == ["a"]
 
 
@@ -94,7 +94,8 @@ def test_the_output_of_a_file_is_all_that_it_made() -> None:
     scene.prepare("a")
     outputs = [{"key": name, "size": 7, "sha256": "0", "etag": "e"} for name in "xy"]
     scene.finish("a", outputs=outputs)
-    assert report_on(scene).files[0].bytes_out == 14
+    (file,) = report_on(scene).files
+    assert file.bytes_out == 14
 
 
 def test_a_command_is_drawn_at_its_end_and_never_before_its_worker_had_the_file() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from weakref import WeakSet
+
 import pytest
 
+from parallelize.runs.results import results
 from parallelize.runs.results.results import SINGLE_READS, failed_results, list_results, read_listed
 from parallelize_core.layout import Location, RunLayout
 from parallelize_core.result import Cause, Result
 from parallelize_core.segment import encode_line, pack
+from parallelize_core.store import ObjectInfo
 from parallelize_core.testing import InMemoryStore
 
 LAYOUT = RunLayout(Location("bucket"), "run")
@@ -97,3 +103,33 @@ def test_many_failures_are_read_from_segments_in_their_order(store: CountingStor
     failed = failed_results(store, LAYOUT)
     assert [one.key for one in failed] == [f"{number:06}" for number in range(COUNT)]
     assert store.reads == 1
+
+
+class Key(str):
+    """A key that can be counted while it is in memory."""
+
+
+class ListingStore(CountingStore):
+    """A bucket that counts the listed keys that are in memory at the same time."""
+
+    most = 0
+
+    def list(self, prefix: str, *, folder_only: bool = False) -> Iterator[ObjectInfo]:
+        kept: WeakSet[Key] = WeakSet()
+        for item in super().list(prefix, folder_only=folder_only):
+            key = Key(item.key)
+            kept.add(key)
+            self.most = max(self.most, len(kept))
+            yield replace(item, key=key)
+
+
+def test_the_results_of_no_failures_are_not_kept_while_failures_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(results, "SINGLE_READS", 0)
+    store = ListingStore()
+    for number in range(1000):
+        put(store, result(number))
+    store.put(LAYOUT.failure("000007"), b"")
+    assert [one.key for one in failed_results(store, LAYOUT)] == ["000007"]
+    assert store.most < 10

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from parallelize.dashboard.page import Picture, draw
@@ -75,7 +75,7 @@ class LiveRun:
     def _report(self) -> tuple[Report, History]:
         snapshot = self._reader.snapshot()
         history = self._history.read(snapshot)
-        report = _report(self._place, snapshot, {}, history.results, history.attempts)
+        report = _report(self._place, snapshot, (), history.results, history.attempts)
         return replace(report, status=self._explained(report.status, snapshot)), history
 
     def _explained(self, status: RunStatus, snapshot: Snapshot) -> RunStatus:
@@ -91,14 +91,14 @@ def read_files(place: Place, run: str) -> Report:
     store, layout = place.store, place.layout(run)
     snapshot = Reader(store, layout, lambda _: lambda: place.count(run)).snapshot()
     sizes = read_sizes(store, layout, snapshot.run)
-    results = told_of_each(read_finished(store, snapshot, sizes))
+    results = told_of_each(read_finished(store, snapshot, sizes.firsts()))
     return _report(place, snapshot, sizes, results, read_attempts(store, layout))
 
 
 def _report(
     place: Place,
     snapshot: Snapshot,
-    sizes: Mapping[str, int],
+    sizes: Iterable[tuple[str, int]],
     results: Mapping[str, Finished],
     attempts: Sequence[Attempt],
 ) -> Report:

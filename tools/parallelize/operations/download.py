@@ -13,7 +13,6 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from textwrap import indent
@@ -35,8 +34,8 @@ from parallelize.runs.files.known_contents import known_contents
 from parallelize.runs.jobs.plan import KnownEntries, KnownJobs, list_parts
 from parallelize.runs.record.outdated import is_outdated, told_outdated
 from parallelize.runs.record.ownership import check_meant, loaded, look_up
-from parallelize.runs.results.merge import Listing, current_results, merge_entry
-from parallelize.runs.results.results import SPLIT_EVERY, read_versions, still_stored
+from parallelize.runs.results.merge import finished_results, merge_entry
+from parallelize.runs.results.results import still_stored
 from parallelize.runs.results.silent import (
     NONE_SILENT,
     Silent,
@@ -46,11 +45,11 @@ from parallelize.runs.results.silent import (
 )
 from parallelize.runs.results.silent import READ as SILENT_READ
 from parallelize.spool import Row, Spooled
-from parallelize.together import Listed, Together
+from parallelize.together import Together
 from parallelize.transfers import in_parallel
 from parallelize.units import plural, show_size
 from parallelize_core.errors import NothingToDoError, ParallelizeError
-from parallelize_core.layout import Location, RunLayout
+from parallelize_core.layout import Location
 from parallelize_core.owner import other_run
 from parallelize_core.result import Output, Result
 from parallelize_core.run import Run
@@ -298,19 +297,6 @@ class _Seen:
         return Silent(count, first) if self.run.limits.halt_if_silent else NONE_SILENT
 
 
-def finished_results(
-    store: Store, layout: RunLayout, jobs: Iterable[str], results: Listed | None = None
-) -> Iterator[tuple[str, Result]]:
-    """Read the results of jobs, without logs, in any order; those of others may be among them.
-
-    Each comes with its ETag, as in `read_versions`. `results` lists them, if that was begun.
-    """
-    splits = map(layout.result, islice(jobs, SPLIT_EVERY, None, SPLIT_EVERY))
-    results = results or Together(store).list(layout.results.prefix)
-    listing = Listing(layout, results(splits))
-    return read_versions(store, layout, current_results(store, layout, listing))
-
-
 def told_refusals(refusals: Sequence[Refusal]) -> list[str]:
     """Say which outputs are missing, grouped by reason; none if all are there."""
     alike: dict[str, list[str]] = {}
@@ -346,16 +332,20 @@ def _umask() -> int:
 
 def planned(plan: Plan, folder: Path) -> Iterator[str]:
     """Say what a plan would download."""
-    with known_contents() as known:
-        missing = [one for one in plan.outputs if not is_there(folder / one.key, one, known)]
-    record = DownloadRecord(folder)
-    kept = {one.key: why for one in missing if (why := record.refusal(one.key))}
-    yield from few(
-        f"would download {shown(one.key, 44)}  {show_size(one.size)}"
-        for one in missing
-        if one.key not in kept
-    )
-    for refusal in (*plan.refused, *(Refusal(key, why) for key, why in kept.items())):
+    record, kept = DownloadRecord(folder), list[Refusal]()
+
+    def wanted() -> Iterator[str]:
+        with known_contents() as known:
+            for one in plan.outputs:
+                if is_there(folder / one.key, one, known):
+                    continue
+                if why := record.refusal(one.key):
+                    kept.append(Refusal(one.key, why))
+                else:
+                    yield f"would download {shown(one.key, 44)}  {show_size(one.size)}"
+
+    yield from few(wanted())
+    for refusal in (*plan.refused, *kept):
         yield f"would not download {shown(refusal.key)}\n  {refusal.why}"
     yield f"{plural(len(plan.outputs), 'output')}, {plan.missing:,} inputs without a result"
 

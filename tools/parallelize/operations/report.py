@@ -28,6 +28,7 @@ from parallelize.runs.state.history import (
     told_of_each,
 )
 from parallelize.runs.state.snapshot import VIEW_SECONDS, Snapshot
+from parallelize.spool import Spooled
 from parallelize_core.aws_errors import translated
 from parallelize_core.clients import client_config
 from parallelize_core.errors import ParallelizeError
@@ -94,7 +95,7 @@ def read_run(context: Context, seen: Seen | None = None) -> Gathered:
     return Gathered(
         snapshot=snapshot,
         sizes=sizes,
-        results=known | _read_results(store, snapshot, [k for k in sizes if k not in known]),
+        results=known | _read_results(store, snapshot, sizes, known),
         attempts=read_attempts(store, layout),
         machines=known_machines(context),
         on_demand={} if emulated else listed_prices(context, snapshot.heartbeats),
@@ -103,11 +104,16 @@ def read_run(context: Context, seen: Seen | None = None) -> Gathered:
     )
 
 
-def _read_results(store: Store, snapshot: Snapshot, inputs: Collection[str]) -> dict[str, Finished]:
-    if not (snapshot.finished and inputs):
+def _read_results(
+    store: Store, snapshot: Snapshot, inputs: Spooled[tuple[str, int]], known: Collection[str]
+) -> dict[str, Finished]:
+    """Read those results of the inputs that are not known."""
+    left = len(snapshot.finished) - len(known)
+    if not left:
         return {}
-    with progress("results", min(len(inputs), len(snapshot.finished))) as step:
-        return told_of_each(read_finished(store, snapshot, inputs, step))
+    others = (key for key in inputs.firsts() if key not in known)
+    with progress("results", left) as step:
+        return told_of_each(read_finished(store, snapshot, others, step))
 
 
 def known_machines(context: Context) -> dict[str, Machine] | None:

@@ -11,6 +11,7 @@ from parallelize.runs.state.forecast import Percentiles, percentiles
 from parallelize.runs.state.history import Execution, Finished, execution
 from parallelize.runs.state.snapshot import Snapshot
 from parallelize.runs.state.status import RunStatus, Worker, status_of
+from parallelize.spool import Spooled
 from parallelize_core.cost import Spent, spent_usd, worker_usd
 from parallelize_core.heartbeat import Heartbeat
 from parallelize_core.result import Attempt, Cause, Result
@@ -43,7 +44,7 @@ class Provenance:
 class Gathered:
     """What was read of a run.
 
-    `sizes` are the bytes of each input, in the manifest's order; `results` are those of the
+    `sizes` are the inputs with their bytes, in the manifest's order; `results` are those of the
     snapshot's finished jobs, by input; `attempts` are the records of executions that were not
     their job's last, without their logs. `machines` are those that EC2 still knows, by id, or
     None if it could not be asked. `on_demand` is USD an hour by type.
@@ -51,7 +52,7 @@ class Gathered:
     """
 
     snapshot: Snapshot
-    sizes: Mapping[str, int]
+    sizes: Iterable[tuple[str, int]]
     results: Mapping[str, Finished]
     attempts: Sequence[Attempt]
     machines: Mapping[str, Machine] | None
@@ -60,7 +61,7 @@ class Gathered:
     emulated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # a frozen one takes several times as long to make, of a million
 class File:
     """One input. Sizes in bytes; what is not known before it has a result is None.
 
@@ -138,7 +139,7 @@ class Report:
 
     found: Gathered
     status: RunStatus
-    files: tuple[File, ...]
+    files: Spooled[File]
     executions: tuple[Execution, ...]
     interruptions: tuple[Interruption, ...]
     workers: tuple[WorkerAccount, ...]
@@ -161,7 +162,7 @@ def make_report(found: Gathered) -> Report:
     return Report(
         found=found,
         status=status,
-        files=tuple(_files(found, status)),
+        files=_files(found, status),
         executions=executions,
         interruptions=_interruptions(executions, found),
         workers=workers,
@@ -180,32 +181,42 @@ def command_seconds(results: Iterable[Finished]) -> list[float]:
     return [max(0.0, one.seconds) for one in results if one.status == "succeeded"]
 
 
-def _files(found: Gathered, status: RunStatus) -> list[File]:
+def _files(found: Gathered, status: RunStatus) -> Spooled[File]:
+    """Return all inputs in the order of their states; each is made when it is gone through."""
     running = {key for worker in status.workers if worker.alive for key in worker.beat.running}
     handed_back: dict[str, int] = {}
     charged: dict[str, int] = {}
     for attempt in found.attempts:
         counts = charged if _charged(attempt) else handed_back
         counts[attempt.key] = counts.get(attempt.key, 0) + 1
-    files = []
-    for key, size in found.sizes.items():
+
+    def state_of(key: str) -> str:
+        if result := found.results.get(key):
+            return "failed" if result.status == "failed" else "done"
+        return "running" if key in running else "waiting"
+
+    def make(key: str, state: str, size: int) -> File:
         back = handed_back.get(key, 0)
         if result := found.results.get(key):
-            files.append(_finished(result, size, back))
-        else:
-            state = "running" if key in running else "waiting"
-            files.append(File(key, state, charged.get(key, 0), back, size))
-    return sorted(files, key=lambda file: ORDER.index(file.state))
+            return _finished(result, state, size, back)
+        return File(key, state, charged.get(key, 0), back, size)
+
+    files = Spooled(lambda file: (file.key, file.state, file.bytes_in), make)
+    for state in ORDER:
+        for key, size in found.sizes:
+            if state_of(key) == state:
+                files.append_row(key, state, size)
+    return files
 
 
 def _charged(attempt: Attempt) -> bool:
     return attempt.cause is None or attempt.cause.charged
 
 
-def _finished(result: Finished, bytes_in: int, handed_back: int) -> File:
+def _finished(result: Finished, state: str, bytes_in: int, handed_back: int) -> File:
     return File(
         key=result.key,
-        state="failed" if result.status == "failed" else "done",
+        state=state,
         attempts=result.attempt,
         handed_back=handed_back,
         bytes_in=bytes_in,

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from heapq import nsmallest
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -107,7 +109,7 @@ def render(report: Report, hint: str = "") -> str:
         workers_left_out=max(0, len(report.workers) - WORKER_ROWS),
         groups=failure_groups(report, hint)[:GROUPS],
         groups_left_out=max(0, len(group(report.failures)) - GROUPS),
-        files=report.files[:PLAIN_ROWS],
+        files=[*islice(report.files, PLAIN_ROWS)],
         table=columns(report),
         provenance=list(provenance(report)),
         embedded=embedded(report),
@@ -228,8 +230,8 @@ def _goal(status: RunStatus) -> Goal:
 
 def slowest(report: Report) -> list[File]:
     """Return the files whose last attempt took longest."""
-    ran = [file for file in report.files if file.seconds is not None]
-    return sorted(ran, key=lambda file: -(file.seconds or 0))[:SLOWEST]
+    ran = (file for file in report.files if file.seconds is not None)
+    return nsmallest(SLOWEST, ran, key=lambda file: -(file.seconds or 0))
 
 
 def failure_groups(report: Report, hint: str) -> list[FailureGroup]:

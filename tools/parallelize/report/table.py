@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def columns(report: Report) -> dict[str, Any]:
     workers and reasons are listed once each, and their columns hold indexes into those lists, -1
     for none. Sizes are in bytes, times in seconds.
     """
-    files = report.files[:MOST]
+    files = [*islice(report.files, MOST)]
     why = {key: f"{one.label} · {one.words}" for one in group(report.failures) for key in one.keys}
     states, state = _indexed(file.state for file in files)
     workers, worker = _indexed(file.worker for file in files)
@@ -78,7 +79,7 @@ def check_form(path: Path) -> None:
         )
 
 
-def write_table(files: Sequence[File], path: Path) -> None:
+def write_table(files: Iterable[File], path: Path) -> None:
     """Write all files; `path` has a suffix that `check_form` accepts."""
     if path.suffix == ".csv":
         _write_csv(files, path)
@@ -86,14 +87,14 @@ def write_table(files: Sequence[File], path: Path) -> None:
         _write_parquet(files, path)
 
 
-def _write_csv(files: Sequence[File], path: Path) -> None:
+def _write_csv(files: Iterable[File], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as opened:
         rows = csv.writer(opened)
         rows.writerow(COLUMNS)
         rows.writerows([getattr(file, name) for name in COLUMNS] for file in files)
 
 
-def _write_parquet(files: Sequence[File], path: Path) -> None:
+def _write_parquet(files: Iterable[File], path: Path) -> None:
     import pyarrow  # noqa: PLC0415 - an extra
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -102,6 +103,7 @@ def _write_parquet(files: Sequence[File], path: Path) -> None:
             return pyarrow.string()
         return pyarrow.float64() if name in _FLOATS else pyarrow.int64()
 
-    columns = {name: [getattr(file, name) for file in files] for name in COLUMNS}
+    every = [*files]
+    columns = {name: [getattr(file, name) for file in every] for name in COLUMNS}
     arrays = {name: pyarrow.array(column, kind(name)) for name, column in columns.items()}
     parquet.write_table(pyarrow.table(arrays), path)

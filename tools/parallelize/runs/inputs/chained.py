@@ -8,15 +8,16 @@ message says so. The same command takes the rest later.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from parallelize.context import Context
 from parallelize.runs.inputs.input_rules import InputRules
 from parallelize.runs.inputs.local_inputs import RUN, Refused, refusal
 from parallelize.runs.inputs.remote_inputs import RemoteFound, spooled_entries
-from parallelize.runs.results.merge import all_jobs, without_old_merge
-from parallelize.runs.results.results import list_results, read_listed, still_stored
+from parallelize.runs.results.merge import all_jobs, finished_results
+from parallelize.runs.results.results import still_stored
+from parallelize.spool import Table
 from parallelize.units import plural
 from parallelize_core import keys
 from parallelize_core.errors import MissingError, UsageError
@@ -24,7 +25,7 @@ from parallelize_core.files import CHECKSUM
 from parallelize_core.layout import Location, RunLayout, check_run_name
 from parallelize_core.manifest import Entry
 from parallelize_core.merge import MERGE
-from parallelize_core.result import Output, Result
+from parallelize_core.result import Output
 from parallelize_core.run import Run
 from parallelize_core.store import Store
 
@@ -75,7 +76,7 @@ def chained_files(context: Context, rules: InputRules) -> tuple[RemoteFound, str
     store, layout = context.store, before.layout
     inputs = [entry.key for entry in all_jobs(store, layout, before.run)]
     results = _results(store, layout, inputs)
-    outputs = _outputs(context.store_of(before.run.output.bucket), before.run, results)
+    outputs = _outputs(context.store_of(before.run.output.bucket), before.run, inputs, results)
     entries = spooled_entries()
     left_out, refused = [], []
     for output in outputs:
@@ -111,10 +112,10 @@ def _why_not(output: Output) -> str | None:
     return keys.refusal(output.key) or ("it has no size" if output.size < 0 else None)
 
 
-def unfinished(before: Before, inputs: Sequence[str], results: Mapping[str, Result]) -> str:
+def unfinished(before: Before, inputs: Sequence[str], results: Table) -> str:
     """Return what the run before still lacks, and what to do; empty if nothing."""
     name = before.run.name
-    failed = sum(result.status == "failed" for result in results.values())
+    failed = sum(status == "failed" for status, _ in results.values())
     missing = len(inputs) - len(results)
     lines = []
     if missing:
@@ -129,21 +130,23 @@ def unfinished(before: Before, inputs: Sequence[str], results: Mapping[str, Resu
     return "\n  ".join([head, *lines, "when it is finished, the same command adds the rest"])
 
 
-def _results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> dict[str, Result]:
-    listed = without_old_merge(store, layout, list_results(store, layout, inputs))
-    places = (layout.result(key) for key in inputs)
-    wanted = {place: listed[place] for place in places if place in listed}
-    found = {result.key: result for result in read_listed(store, layout, wanted)}
-    return {key: found[key] for key in inputs if key in found}
+def _results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> Table:
+    """Return by its name the status of each job with a result, and the outputs of a success."""
+    jobs, found = Table(inputs), Table()
+    for _, result in finished_results(store, layout, inputs):
+        if result.key in jobs:
+            outputs = result.outputs if result.status == "succeeded" else ()
+            rows = tuple((one.key, one.size, one.sha256, one.etag) for one in outputs)
+            found.put(result.key, (result.status, rows))
+    return found
 
 
-def _outputs(store: Store, run: Run, results: Mapping[str, Result]) -> Iterator[Output]:
-    made = [
-        (output, result.key)
-        for result in results.values()
-        if result.status == "succeeded"
-        for output in result.outputs
-    ]
-    if run.naming.on_clash == "replace":
-        made = still_stored(store, run.output, made)
-    return (output for output, _ in made)
+def _outputs(store: Store, run: Run, inputs: Iterable[str], results: Table) -> Iterator[Output]:
+    """Go through the outputs, in the order of the jobs."""
+    made = (
+        (Output(key=key, size=size, sha256=sha256, etag=etag), name)
+        for name in inputs
+        for key, size, sha256, etag in (results.get(name) or ("", ()))[1]
+    )
+    still = still_stored(store, run.output, [*made]) if run.naming.on_clash == "replace" else made
+    return (output for output, _ in still)

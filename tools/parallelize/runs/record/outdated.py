@@ -14,7 +14,7 @@ from typing import Self
 
 from parallelize.bulk import list_each
 from parallelize.runs.jobs.plan import KnownJobs
-from parallelize.runs.results.merge import merge_entry, without_old_merge
+from parallelize.runs.results.merge import Listing, current_results, merge_entry
 from parallelize.runs.results.results import read_listed
 from parallelize.units import plural
 from parallelize_core.content_key import content_key, content_keys
@@ -79,7 +79,7 @@ def compare_results(
         return Comparison()
     found = list_each(store, layout.results.prefix) if results is None else results
     # A merge over other results runs again by itself.
-    listed = without_old_merge(store, layout, {item.key: item.etag for item in found})
+    listed = current_results(store, layout, Listing(layout, found))
     waiting = tuple(key for key in now.changed if layout.result(key) not in listed)
     entries = _entries(known, now, suspects) if listed else ()
     expected = {
@@ -87,9 +87,10 @@ def compare_results(
         for entry in entries
         if (place := layout.result(entry.key)) in listed
     }
+    etags = {place: row[0] for place in expected if (row := listed.get(place))}
     outdated = [
-        Outdated(result.key, listed[place], reason, result.status == "failed", result.usage.seconds)
-        for result in read_listed(store, layout, {place: listed[place] for place in expected})
+        Outdated(result.key, etags[place], reason, result.status == "failed", result.usage.seconds)
+        for result in read_listed(store, layout, etags)
         if (wanted := expected.get(place := layout.result(result.key)))
         and (reason := wanted.reason_against(result, now.run.recipe))
     ]

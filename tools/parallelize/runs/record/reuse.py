@@ -18,7 +18,7 @@ from parallelize.context import Context
 from parallelize.runs.jobs.plan import KnownJobs
 from parallelize.runs.record.ownership import find_run
 from parallelize.runs.record.run_record import Draft
-from parallelize.runs.results.results import list_results, read_listed, read_result
+from parallelize.runs.results.results import list_results_of, read_listed, read_result
 from parallelize.spool import Table
 from parallelize.together import Later
 from parallelize.transfers import in_parallel
@@ -98,9 +98,7 @@ def _in_run(
         return  # from a later version, or written by something else
     if run is None or not wanted:
         return
-    listed = list_results(store, layout, [*wanted])
-    places = (layout.result(name) for name in wanted)
-    for result in read_listed(store, layout, {p: listed[p] for p in places if p in listed}):
+    for result in read_listed(store, layout, list_results_of(store, layout, [*wanted])):
         entry, contents = wanted.get(result.key, (None, ()))
         if entry and result.content in contents and _can_be_copied(result):
             yield Reusable(entry, result, run)
@@ -216,7 +214,5 @@ def _users(entries: Iterable[Entry], names: Table) -> set[tuple[str, str]]:
 
 
 def _copied_before(store: Store, layout: RunLayout, keys: Collection[str]) -> set[str]:
-    listed = list_results(store, layout) if keys else {}
-    places = map(layout.result, keys)
-    read = read_listed(store, layout, {place: listed[place] for place in places if place in listed})
+    read = read_listed(store, layout, list_results_of(store, layout, keys) if keys else {})
     return {result.key for result in read if result.copied_from}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from itertools import chain
+from itertools import islice
 
-from parallelize.runs.results.results import listed_table, read_result
+from parallelize.runs.results.results import (
+    SPLIT_EVERY,
+    listed_table,
+    read_result,
+    read_versions,
+)
 from parallelize.runs.results.versions import Versions, with_one
-from parallelize.spool import Table
+from parallelize.spool import Spooled, Table
+from parallelize.together import Listed, Together
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, read_entries
-from parallelize_core.merge import MERGE, ResultsDigest, digest_of, is_current, read_record
+from parallelize_core.merge import MERGE, ResultsDigest, is_current, read_record
 from parallelize_core.result import Result
 from parallelize_core.run import Run
 from parallelize_core.store import ObjectInfo, Store
@@ -78,14 +84,17 @@ def with_merge(
     return with_one(results, listing.merged.key, listing.merged.etag)
 
 
-def without_old_merge(
-    store: Store, layout: RunLayout, listed: Mapping[str, str]
-) -> Mapping[str, str]:
-    """Return the results of a listing, without an outdated result of the merge."""
-    place = layout.result(MERGE)
-    if place not in listed or _is_current(store, layout, digest_of(layout, listed.items())):
-        return listed
-    return {key: etag for key, etag in listed.items() if key != place}
+def finished_results(
+    store: Store, layout: RunLayout, jobs: Iterable[str], results: Listed | None = None
+) -> Iterator[tuple[str, Result]]:
+    """Read the results of jobs, without logs, in any order; those of others may be among them.
+
+    Each comes with its ETag, as in `read_versions`. `results` lists them, if that was begun.
+    """
+    splits = map(layout.result, islice(jobs, SPLIT_EVERY, None, SPLIT_EVERY))
+    results = results or Together(store).list(layout.results.prefix)
+    listing = Listing(layout, results(splits))
+    return read_versions(store, layout, current_results(store, layout, listing))
 
 
 def current_results(store: Store, layout: RunLayout, listing: Listing) -> Table:
@@ -118,10 +127,11 @@ def all_jobs(store: Store, layout: RunLayout, run: Run) -> Iterator[Entry]:
     yield from merge_entry(store, layout, run)
 
 
-def read_sizes(store: Store, layout: RunLayout, run: Run) -> dict[str, int]:
-    """Return the input bytes of all jobs by their keys, in order; see `all_jobs`."""
-    every = chain(read_entries(store, layout), merge_entry(store, layout, run))
-    return {entry.key: entry.size for entry in every}
+def read_sizes(store: Store, layout: RunLayout, run: Run) -> Spooled[tuple[str, int]]:
+    """Return the keys of all jobs with their input bytes, in order; see `all_jobs`."""
+    sizes: Spooled[tuple[str, int]] = Spooled(lambda row: row, lambda *row: row)
+    sizes.extend((entry.key, entry.size) for entry in all_jobs(store, layout, run))
+    return sizes
 
 
 def merge_entry(store: Store, layout: RunLayout, run: Run) -> list[Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from parallelize.bulk import get_each, head_each, list_each
@@ -71,10 +71,20 @@ def read_results(store: Store, layout: RunLayout, inputs: Iterable[str]) -> Iter
             yield decode_result(layout, place, body)
 
 
-def list_results(store: Store, layout: RunLayout, inputs: Sequence[str] = ()) -> dict[str, str]:
+def list_results(store: Store, layout: RunLayout, inputs: Collection[str] = ()) -> dict[str, str]:
     """Return the S3 keys of all results with their ETags; giving `inputs` makes it faster."""
+    return {item.key: item.etag for item in _listed(store, layout, inputs)}
+
+
+def list_results_of(store: Store, layout: RunLayout, inputs: Collection[str]) -> dict[str, str]:
+    """Return the S3 keys of the results of these inputs with their ETags."""
+    places = {*map(layout.result, inputs)}
+    return {i.key: i.etag for i in _listed(store, layout, inputs) if i.key in places}
+
+
+def _listed(store: Store, layout: RunLayout, inputs: Collection[str]) -> Iterator[ObjectInfo]:
     splits = map(layout.result, sorted(inputs)[SPLIT_EVERY::SPLIT_EVERY])
-    return {item.key: item.etag for item in list_each(store, layout.results.prefix, splits)}
+    return list_each(store, layout.results.prefix, splits)
 
 
 def listed_table(listed: Iterable[tuple[str, str]]) -> Table:
@@ -158,9 +168,7 @@ def failed_results(store: Store, layout: RunLayout, marks: Marks = None) -> list
     """Read the results of the jobs that failed, in the order of their keys."""
     marked = marked_failed(store, layout, marks)
     if len(marked) > SINGLE_READS:
-        listed = list_results(store, layout, marked)
-        places = (layout.result(key) for key in marked)
-        found = read_listed(store, layout, {p: listed[p] for p in places if p in listed})
+        found = read_listed(store, layout, list_results_of(store, layout, marked))
         results: Iterable[Result] = sorted(found, key=lambda result: result.key)
     else:
         results = read_results(store, layout, marked)

@@ -80,11 +80,15 @@ class CompactVersions:
         return isinstance(key, str) and self._find(_mark(key)) is not None
 
     def __getitem__(self, key: str) -> str:
+        if (etag := self.get(key)) is None:
+            raise KeyError(key)
+        return etag
+
+    def get(self, key: str) -> str | None:
+        """Return the ETag of a key, None if the key is not there."""
         mark = _mark(key)
         found = self._find(mark)
-        if found is None:
-            raise KeyError(key)
-        return self._odd.get(mark, found.hex())
+        return None if found is None else self._odd.get(mark, found.hex())
 
     def _find(self, mark: int) -> bytes | None:
         return self._shelves[mark >> 56].find(mark)

@@ -9,7 +9,7 @@ from sys import intern
 from parallelize.bulk import get_each
 from parallelize.runs.results.cache import Cache
 from parallelize.runs.results.failed import label
-from parallelize.runs.results.results import decode_result, read_listed
+from parallelize.runs.results.results import decode_result, listed_table, read_listed
 from parallelize.runs.state.snapshot import Snapshot
 from parallelize.units import epoch
 from parallelize_core.errors import DecodeError
@@ -24,7 +24,7 @@ MOST = 20_000
 """If a run has more results, none are read: that would take minutes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # a frozen one takes several times as long to make, of a million
 class Execution:
     """A command that ran on a worker from `begin` to `end`, in seconds since 1970.
 
@@ -42,7 +42,7 @@ class Execution:
     final: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # see Execution
 class Finished:
     """What is kept of each result: a million whole ones would take 8 GB of memory.
 
@@ -156,7 +156,7 @@ class Remembered:
         return {
             key: kept
             for key, (etag, kept) in self._results.items()
-            if (place := result(key)) in listed and listed[place] == etag
+            if listed.get(result(key)) == etag
         }
 
 
@@ -187,8 +187,9 @@ def read_finished(
     Calls `step` at each.
     """
     places = map(snapshot.layout.result, inputs)
-    listed = {p: snapshot.finished[p] for p in places if p in snapshot.finished}
-    for result in read_listed(store, snapshot.layout, listed):
+    etag_of = snapshot.finished.get
+    listed = ((place, etag) for place in places if (etag := etag_of(place)) is not None)
+    for result in read_listed(store, snapshot.layout, listed_table(listed)):
         step()
         yield result
 
