@@ -99,9 +99,10 @@ class Wire:
             return
         # A thread can run one loop at a time. That of a notebook's cells runs the kernel's.
         with ThreadPoolExecutor(1, "wire") as thread:
-            running = thread.submit(self._runner.run, work)
+            # Ctrl-C while a thread starts would leave it alone, so it starts with nothing to do.
+            thread.submit(int).result()
             try:
-                running.result()
+                thread.submit(self._runner.run, work).result()
             except BaseException:
                 if task := self._task:
                     self._runner.get_loop().call_soon_threadsafe(task.cancel)
