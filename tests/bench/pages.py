@@ -57,7 +57,7 @@ def gathered(count: int) -> Gathered:
         finished={LAYOUT.result(key): "e" for key in results},
         failures=tuple(one for one in results.values() if one.status == "failed"),
     )
-    sizes = {key: chance.randrange(10**7) for key in results}
+    sizes = [(key, chance.randrange(10**7)) for key in results]
     return Gathered(snapshot, sizes, told_of_each(results.values()), (), None, {}, PROVENANCE)
 
 
