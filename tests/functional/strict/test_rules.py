@@ -35,6 +35,7 @@ def test_a_rule_names_the_document_that_it_comes_from(rule):
 
 
 def test_a_queue_is_not_there_in_its_first_second(account, our):
+    account.strict.world.clock.stop()
     sqs = our("sqs")
     url = sqs.create_queue(QueueName="q")["QueueUrl"]
     with pytest.raises(sqs.exceptions.QueueDoesNotExist):
