@@ -11,7 +11,7 @@ ENQUEUE = "tools/parallelize/operations/enqueue.py"
 SNAPSHOT = "tools/parallelize/runs/state/snapshot.py"
 TOGETHER = "tools/parallelize/together.py"
 WIRE = "tools/parallelize/wire.py"
-TRIPS = "functional/client/test_round_trips.py::"
+TRIPS = "functional/client/test_meanwhile.py::"
 PAUSE = "unit/core/test_pause.py::"
 BULK = "functional/bench/test_bulk.py::"
 STATUS = "unit/watching/test_run_status.py::"
@@ -190,8 +190,8 @@ MUTATIONS = (
         "results-read-late",
         "`prep` compares the results that there are once the inputs are read",
         PREP,
-        "        results = look.results() if is_new else None\n",
-        "        results = look.results()\n",
+        "    results = look.results() if there.run is None else None\n",
+        "    results = look.results()\n",
         (f"{TRIPS}test_a_result_that_comes_while_inputs_are_read_is_compared_with_them",),
     ),
     Mutation(

@@ -6,7 +6,7 @@ from tests.mutations.mutation import AGENT, CORE, Mutation
 
 TOOLS = "tools/parallelize/"
 OWNERS = "functional/client/test_ownership.py::"
-TRIPS = "functional/client/test_round_trips.py::"
+TRIPS = "functional/client/test_meanwhile.py::"
 DOWNLOAD = "unit/client/test_download.py::"
 WRITTEN = "unit/client/test_written.py::"
 RULES = "unit/client/test_input_rules.py::"

@@ -149,12 +149,8 @@ def prepare(
         look = ensure_bucket(context, create=create_bucket)
         there = look.ours()
         store, bundles = context.store, stock_bundle.pack(context, machine_types(context))
-        plan = make_plan(context, look.existing, there.run, draft, asked)
-        check_inputs_stay(draft.run, plan.entries)
+        plan, found = _compared(context, look, there, draft, asked)
         is_new = there.run is None
-        # Of a run that exists, they are listed now: to read the inputs may have taken an hour.
-        results = look.results() if is_new else None
-        found = compare_results(plan.known, there.run, plan.now, results)
         decision = _decide(context, plan, found, again)
         plan = plan.keeping(decision.redo) if decision.keep else plan
         for line in remarks(plan):
@@ -194,6 +190,17 @@ def prepare(
         noun="input" if asked.shape.plain else "job",
         outdated=frozenset(one.etag for one in found.outdated),
     )
+
+
+def _compared(
+    context: Context, look: Look, there: FoundRun, draft: Draft, asked: Asked
+) -> tuple[Plan, Comparison]:
+    """Compare what is asked for with what the run has, and its results with what they would be."""
+    plan = make_plan(context, look.existing, there.run, draft, asked)
+    check_inputs_stay(draft.run, plan.entries)
+    # Of a run that exists, they are listed now: to read the inputs may have taken an hour.
+    results = look.results() if there.run is None else None
+    return plan, compare_results(plan.known, there.run, plan.now, results)
 
 
 def _write_record(
@@ -254,10 +261,8 @@ def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[st
             yield f"would upload {plural(len(files), 'file')}"
             return
         there = look.ours()
-        plan = make_plan(context, look.existing, there.run, draft, asked)
-        check_inputs_stay(draft.run, plan.entries)
+        plan, found = _compared(context, look, there, draft, asked)
         renewed = is_renewal(context, draft, there.run)
-        found = compare_results(plan.known, there.run, plan.now, look.results())
         named = _named(context, plan, again)
         new = plan.entries if plan.new else ()
         same = reuse.find(draft, plan.others, new, plan.known)
