@@ -74,7 +74,7 @@ class _Download:
             await ended(following)
 
     async def whole(self, etag: str) -> int:
-        """Read an object of unknown size, and return it; of a large one, the rest in parts."""
+        """Read an object of unknown size, in parts after the first; return its bytes."""
         rest: asyncio.Task[Any] | None = None
 
         def go_on() -> None:
