@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, suppress
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import IO, TYPE_CHECKING, Any
@@ -182,9 +183,9 @@ class S3Store:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are not an error."""
-        pending = list(keys)
-        for start in range(0, len(pending), DELETE_BATCH):
-            self._delete(pending[start : start + DELETE_BATCH])
+        pending = iter(keys)
+        while batch := list(islice(pending, DELETE_BATCH)):
+            self._delete(batch)
 
     @_settled
     def delete_version(self, key: str, etag: str) -> bool:

@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -194,10 +195,12 @@ class AsyncS3Store:
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that do not exist are not an error."""
-        pending = [*keys]
+        others = iter(keys)
+        pending = [*islice(others, SINGLE_DELETES + 1)]
         if len(pending) > SINGLE_DELETES:
             where = self._requests.where(pending[0])
-            await in_thread(self._slow, where, lambda: self._rare().delete(pending))
+            every = chain(pending, others)
+            await in_thread(self._slow, where, lambda: self._rare().delete(every))
             return
         client = await self._connected()
         for key in pending:

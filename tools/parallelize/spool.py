@@ -35,13 +35,13 @@ BATCH = 250
 SORTED_ROWS = 20_000
 """Rows that are sorted in memory, which takes some 10 MB."""
 
-FEW_ROWS = 20_000
+FEW_ROWS = 5000
 """A table with more rows than this goes to disk."""
 
 _PARTS = 64
 
-_CACHE_KIB = 4096
-"""Of each table, what SQLite keeps in memory."""
+_CACHE_KIB = 1024
+"""Of each table, what SQLite keeps in memory; some commands have a dozen tables."""
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -106,6 +106,13 @@ class Spooled(Generic[Item]):
             for row in heapq.merge(*runs, key=key):
                 ordered._rows.append(row)
         return ordered
+
+
+def spooled_texts(texts: Iterable[str]) -> Spooled[str]:
+    """Return a list of texts."""
+    spooled = Spooled(lambda text: (text,), str)
+    spooled.extend(texts)
+    return spooled
 
 
 class _Rows:

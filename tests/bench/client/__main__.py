@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.bench.client.enqueue import measure_enqueue
 from tests.bench.client.figures import HEAD, Figure, Report
+from tests.bench.client.memory import measure_memory
 from tests.bench.client.reading import measure_listing, measure_reading
 from tests.bench.client.scene import MIB
 from tests.bench.client.transfers import Load, measure_transfers
@@ -66,6 +67,10 @@ class Bench:
             self.clients, self.count or 1_000_000, self.core, self.cloud_core
         )
 
+    def memory(self) -> Iterator[Figure]:
+        """What grows with the number of jobs, if anything does."""
+        yield from measure_memory(self.clients, self.count or 150_000, self.core, self.cloud_core)
+
 
 ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "small": lambda bench: bench.transfers(bench.count or 2000, bench.size),
@@ -75,6 +80,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "queue": Bench.enqueue,
     "reading": Bench.reading,
     "listing": Bench.listing,
+    "memory": Bench.memory,
 }
 
 

@@ -16,6 +16,7 @@ from tests.bench.small_cloud.http import DATE, STARTED, Request, Response
 from tests.bench.small_cloud.listing import KeyIndex, Page, read_page
 
 META = "x-amz-meta-"
+COPY_SOURCE = "x-amz-copy-source"
 ISO_DATE = datetime.fromtimestamp(STARTED, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 Query = Mapping[str, str]
@@ -144,6 +145,18 @@ class S3:
         into.put(key, stored)
         return Response(headers=stored.headers[:1])
 
+    def _copy_object(self, request: Request, bucket: str, key: str) -> Response:
+        of, name = split_path("/" + request.headers[COPY_SOURCE].removeprefix("/"))
+        there, into = self._bucket(of).objects.get(name), self._bucket(bucket)
+        if there is None:
+            raise S3Error(404, "NoSuchKey")
+        _check_condition(request, into.objects.get(key))
+        wanted = request.headers.get(f"{COPY_SOURCE}-if-match", there.etag)
+        if wanted.strip('"') != there.etag:
+            raise S3Error(412, "PreconditionFailed")
+        into.put(key, StoredObject.make(there.body, _metadata(request), there.etag))
+        return _xml("CopyObjectResult", f'<ETag>"{there.etag}"</ETag>')
+
     def _delete_object(self, request: Request, bucket: str, key: str) -> Response:
         of = self._bucket(bucket)
         _check_condition(request, of.objects.get(key))
@@ -212,6 +225,7 @@ class S3:
         "GetObject": _get_object,
         "HeadObject": _get_object,
         "PutObject": _put_object,
+        "CopyObject": _copy_object,
         "DeleteObject": _delete_object,
         "DeleteObjects": _delete_objects,
         "ListObjectsV2": _list_objects,
@@ -251,6 +265,8 @@ def operation_of(request: Request) -> str:
         for (method, parameter), operation in _BY_PARAMETER.items():
             if method == request.method and re.search(rf"\b{parameter}\b", request.query):
                 return operation
+    if COPY_SOURCE in request.headers:
+        return "CopyObject"
     bucket, key = split_path(request.path)
     place = "object" if key else "bucket" if bucket else "service"
     return _BY_PLACE[place].get(request.method, "Unknown")

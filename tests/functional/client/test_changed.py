@@ -371,7 +371,7 @@ def test_jobs_that_had_begun_before_a_change_are_done_again_at_the_end(done: Pro
         for item in done.store.list(done.layout.results.prefix)
         if item.key != done.layout.result("a.txt")
     }
-    assert prepared.outdated == frozenset()
+    assert not prepared.outdated
     assert not redo_late(done.context, known)
     assert redo_late(done.context, kept_on_purpose)
     assert results(done) == {"b.txt", "c.txt"}

@@ -38,7 +38,7 @@ def result(key: str, code: int | None, *, ended: str = "2026-01-01T00:00:09Z") -
 
 def test_it_has_the_columns_of_gnu_parallel_and_jobs_in_the_order_of_their_ends() -> None:
     entries = [Entry(key="a b", size=3, etag=""), Entry(key="c", size=4, etag="")]
-    results = {"a b": result("a b", 0), "c": result("c", -9, ended="2026-01-01T00:00:02Z")}
+    results = [result("a b", 0), result("c", -9, ended="2026-01-01T00:00:02Z")]
     header, *lines = joblog(run("wc", "-l"), entries, results)
     assert header.rstrip("\n").split("\t") == [
         "Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval", "Signal", "Command",
@@ -51,12 +51,12 @@ def test_it_has_the_columns_of_gnu_parallel_and_jobs_in_the_order_of_their_ends(
 
 @pytest.mark.parametrize(("code", "cells"), [(7, ["7", "0"]), (None, ["-1", "0"])])
 def test_exit_values_are_as_they_were(code: int | None, cells: list[str]) -> None:
-    [_, line] = joblog(run("x"), [Entry(key="a", size=0, etag="")], {"a": result("a", code)})
+    [_, line] = joblog(run("x"), [Entry(key="a", size=0, etag="")], [result("a", code)])
     assert line.split("\t")[6:8] == cells
 
 
 def test_a_job_without_a_result_has_no_line() -> None:
-    assert len([*joblog(run("x"), [Entry(key="a", size=0, etag="")], {})]) == 1
+    assert len([*joblog(run("x"), [Entry(key="a", size=0, etag="")], [])]) == 1
 
 
 def test_the_command_has_its_files_and_variables_in_their_places() -> None:
@@ -73,9 +73,7 @@ def test_any_cell_is_one_word_on_one_line(cell: str) -> None:
     entry = Entry(key="k", size=0, etag="", files=(), variables={"x": cell})
     command = command_of(run("t", "{x}", template=True, columns=("x",)), entry)
     assert shlex.split(command) == ["t", cell]
-    [_, line] = joblog(
-        run("t", "{x}", template=True, columns=("x",)), [entry], {"k": result("k", 0)}
-    )
+    [_, line] = joblog(run("t", "{x}", template=True, columns=("x",)), [entry], [result("k", 0)])
     assert (line.count("\n"), line.count("\t")) == (1, 8)
 
 
@@ -84,7 +82,7 @@ THEIRS = ":\t1764000000.000\t     0.003\t0\t0\t0\t0\tgzip a"
 
 def test_the_list_that_gnu_parallel_has_written_stays(tmp_path: Path) -> None:
     file = tmp_path / "jobs.log"
-    file.write_text(f"{''.join(joblog(run('x'), [], {}))}1\t{THEIRS}\n")
+    file.write_text(f"{''.join(joblog(run('x'), [], []))}1\t{THEIRS}\n")
     before = file.read_bytes()
     with pytest.raises(UsageError, match="stays as it is"):
         write_lines(file, ["new\n"])
@@ -100,7 +98,7 @@ def test_an_older_list_is_replaced(tmp_path: Path) -> None:
 
 def test_a_worker_of_any_name_makes_one_line_of_as_many_cells() -> None:
     hostile = result("a", 0).model_copy(update={"worker": "w\t\n\x1b[2J"})
-    [_, line] = joblog(run("x"), [Entry(key="a", size=0, etag="")], {"a": hostile})
+    [_, line] = joblog(run("x"), [Entry(key="a", size=0, etag="")], [hostile])
     assert len(line.split("\t")) == 9
     assert line.count("\n") == 1
     assert "\x1b" not in line

@@ -19,7 +19,7 @@ from parallelize.operations.retry import retry_jobs
 from parallelize.operations.run import carry_through, open_run
 from parallelize.operations.status import make_reader
 from parallelize.options import Common
-from parallelize.runs.results.results import failed_results, read_results
+from parallelize.runs.results.results import read_failed, read_results
 from parallelize.runs.state.snapshot import Snapshot, Snapshots
 from parallelize_core.errors import NothingToDoError, ServiceError
 from parallelize_core.result import Result
@@ -164,7 +164,7 @@ class Following:
 
 def _retry(context: Context, keys: set[str]) -> None:
     prepare(context)  # so that the next attempt finds the command as it is now
-    failed = [result.key for result in failed_results(context.store, context.layout)]
+    failed = [result.key for result in read_failed(context.store, context.layout)]
     if chosen := [key for key in failed if key in keys]:
         retry_jobs(context, chosen)
 

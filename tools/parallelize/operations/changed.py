@@ -7,19 +7,21 @@ error before it has changed anything.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import chain, islice
 
 from parallelize.console import escape, quoted, shown
 from parallelize.context import Context
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path
-from parallelize.runs.jobs.plan import KnownJobs
+from parallelize.runs.manifest import KnownJobs
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Comparison, Outdated, Reason
 from parallelize.runs.record.ownership import find_run
 from parallelize.runs.results.merge import merge_entry
 from parallelize.runs.results.results import list_results
+from parallelize.spool import Spooled, Table
 from parallelize.units import CENT, plural, show_duration, show_usd
 from parallelize_core.errors import UsageError
 from parallelize_core.run import Run
@@ -46,7 +48,7 @@ class Decision:
     With `keep`, what has changed stays as it was recorded: the results, and the inputs in S3.
     """
 
-    redo: dict[str, str] = field(default_factory=dict)
+    redo: Table = field(default_factory=Table)
     keep: bool = False
 
 
@@ -57,7 +59,7 @@ def decide(context: Context, found: Comparison) -> Decision:
     """
     said = context.settings.run.changed
     if said == "redo":
-        return Decision({one.key: one.etag for one in found.outdated})
+        return Decision(_by_key(found))
     if said == "keep":
         if found.done:
             context.tell(
@@ -74,7 +76,14 @@ def decide(context: Context, found: Comparison) -> Decision:
     raise UsageError(head, "\n".join(rest), _ways(found.done))
 
 
-def again(context: Context, files: Sequence[str], new: Collection[str] = ()) -> dict[str, str]:
+def _by_key(found: Comparison) -> Table:
+    redo = Table()
+    for one in found.outdated:
+        redo.put(one.key, (one.etag,))
+    return redo
+
+
+def again(context: Context, files: Sequence[str], new: Iterable[str] = ()) -> Table:
     """Return the jobs to redo on purpose, with the ETags of their results: all, or just `files`.
 
     Jobs without a result run in any case. `new` are jobs that are not in the manifest yet. Raises
@@ -82,38 +91,41 @@ def again(context: Context, files: Sequence[str], new: Collection[str] = ()) -> 
     """
     store, layout = context.store, context.layout
     run = find_run(store, layout.run_json)
-    keys = [entry.key for entry in KnownJobs(store, layout)]
+    keys = Table(entry.key for entry in KnownJobs(store, layout))
     if files:
-        keys += [entry.key for entry in (merge_entry(store, layout, run) if run else ())]
-        every = [*keys, *new]
-        keys = [find_key(every, file, key_of_path(context, file)) for file in files]
+        merge = merge_entry(store, layout, run) if run else ()
+        every = Table(chain(keys, (entry.key for entry in merge), new))
+        keys = Table(find_key(every, file, key_of_path(context, file)) for file in files)
     listed = list_results(store, layout, keys)
-    places = ((key, layout.result(key)) for key in keys)
-    return {key: listed[place] for key, place in places if place in listed}
+    redo = Table()
+    for key in keys:
+        if row := listed.get(layout.result(key)):
+            redo.add(key, row)
+    return redo
 
 
 def _decided(found: Comparison, reply: str) -> Decision:
     match _ANSWERS.get(reply):
         case "redo":
-            return Decision({one.key: one.etag for one in found.outdated})
+            return Decision(_by_key(found))
         case "keep":
             return Decision(keep=True)
     raise UsageError("the answer was neither redo nor keep, so nothing was done")
 
 
-def copy_same(context: Context, run: Run, same: Sequence[reuse.Reusable]) -> set[str]:
+def copy_same(context: Context, run: Run, same: Spooled[reuse.Reusable]) -> Table:
     """Copy what other runs made by the same work; return the jobs that are finished by it."""
-    if not same:
-        return set()
-    copied = reuse.copy(context, run, same)
-    origins = Counter(result.copied_from for result in copied)
+    copied, origins = Table(), Counter[str]()
+    for result in reuse.copy(context, run, same) if same else ():
+        copied.add(result.key)
+        origins[result.copied_from] += 1
     for origin, count in origins.most_common():
         files = plural(count, "file")
         context.tell(
             f"copied the outputs of {files} from run {escape(origin)}, which ran "
             "the same command on the same input (--no-reuse runs it again)"
         )
-    return {result.key for result in copied}
+    return copied
 
 
 def planned(context: Context, found: Comparison) -> list[str]:
@@ -132,20 +144,20 @@ def planned(context: Context, found: Comparison) -> list[str]:
     return [f"{head}: {ways}", *(f"  {line}" for line in rest)]
 
 
-def told(context: Context, done: Sequence[Outdated]) -> list[str]:
+def told(context: Context, done: Spooled[Outdated]) -> list[str]:
     """Say how many jobs are outdated, why, and what redoing them costs."""
     verb = "is" if len(done) == 1 else "are"
     head = f"{plural(len(done), 'finished file')} {verb} out of date"
     counts = Counter(one.reason for one in done)
     lines = [f"{count:,} because {reason.value}" for reason, count in counts.most_common()]
-    changed = [one.key for one in done if one.reason is Reason.INPUT]
-    if changed:
-        more = f" and {len(changed) - _NAMED:,} more" if len(changed) > _NAMED else ""
-        lines.append(f"changed inputs: {', '.join(map(shown, changed[:_NAMED]))}{more}")
+    if count := counts[Reason.INPUT]:
+        changed = (shown(one.key) for one in done if one.reason is Reason.INPUT)
+        more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
+        lines.append(f"changed inputs: {', '.join(islice(changed, _NAMED))}{more}")
     return [head, *lines, _cost(context, done)]
 
 
-def _cost(context: Context, done: Sequence[Outdated]) -> str:
+def _cost(context: Context, done: Iterable[Outdated]) -> str:
     # ruff: noqa: PLC0415 - only a question about finished jobs needs it
     from parallelize.runs.state.snapshot import read_heartbeats
     from parallelize_core.cost import spent_usd
@@ -156,8 +168,8 @@ def _cost(context: Context, done: Sequence[Outdated]) -> str:
     return f"their commands took {show_duration(seconds)} in all{so_far}"
 
 
-def _ways(done: Sequence[Outdated]) -> str:
-    example = quoted(escape(done[0].key))
+def _ways(done: Iterable[Outdated]) -> str:
+    example = quoted(escape(next(iter(done)).key))
     return (
         "--changed redo   processes them again; old results stay until there are new ones\n"
         "--changed keep   keeps their outputs as they are\n"

@@ -68,7 +68,7 @@ def find_job(context: Context, name: str) -> tuple[JobSpec, dict[str, Path]]:
     key = next((key for key, own in here.items() if own.resolve() == path), None)
     named = next((job for job in jobs if any(file.key == key for file in job.files)), None)
     if named is None:
-        wanted = find_key((job.name for job in jobs), name)
+        wanted = find_key([job.name for job in jobs], name)
         named = next(job for job in jobs if job.name == wanted)
     return named, {file.key: here[file.key] for file in named.files if file.key in here}
 

@@ -27,6 +27,7 @@ from parallelize.runs.record import old_versions
 from parallelize.runs.record.old_versions import Version
 from parallelize.runs.record.ownership import place_elsewhere
 from parallelize.runs.state.snapshot import read_heartbeats
+from parallelize.spool import Spooled, spooled_texts
 from parallelize.units import plural, show_size
 from parallelize_core.errors import (
     MissingError,
@@ -50,7 +51,8 @@ class Plan:
     machines: tuple[str, ...]
     unmanaged: tuple[str, ...]
     queues: RunCounts | None
-    objects: tuple[ObjectInfo, ...]
+    objects: int
+    bytes: int
     keep_outputs: bool = False
     group: str = ""
     """The name of the run's Auto Scaling group, if it has one."""
@@ -58,11 +60,6 @@ class Plan:
     """How many older versions the bucket keeps of the run's objects."""
     elsewhere: str = ""
     """Where another run is that has the queues and the machines of this name."""
-
-    @property
-    def bytes(self) -> int:
-        """The size of all objects."""
-        return sum(item.size for item in self.objects)
 
 
 @dataclass(frozen=True)
@@ -78,12 +75,12 @@ class Cleaned:
     def line(self) -> str:
         """What was deleted from S3, in words."""
         more = f" with {plural(self.versions, 'version')}" if self.versions else ""
-        objects = plural(len(self.plan.objects), "object")
+        objects = plural(self.plan.objects, "object")
         return f"run {self.statement.run}: {objects} deleted{more}"
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        objects = {"objects": len(self.plan.objects), "bytes": self.plan.bytes}
+        objects = {"objects": self.plan.objects, "bytes": self.plan.bytes}
         return {**record(self.statement), "deleted": {**objects, "queues": self.queues}}
 
 
@@ -152,10 +149,13 @@ def leftovers_of_other_runs(context: Context) -> list[str]:
 def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
     """Find out what the run has; raise NothingToDoError if it has nothing."""
     store, layout = context.store, context.layout
-    objects = _objects(store, layout, keep_outputs=keep_outputs)
+    objects = size = 0
+    for item in _objects(store, layout, keep_outputs=keep_outputs):
+        objects += 1
+        size += item.size
     elsewhere = place_elsewhere(context)
     if elsewhere and objects:
-        return Plan((), (), None, tuple(objects), keep_outputs, elsewhere=elsewhere)
+        return Plan((), (), None, objects, size, keep_outputs, elsewhere=elsewhere)
     if elsewhere:
         raise _nothing(context)
     try:
@@ -170,17 +170,18 @@ def make_plan(context: Context, *, keep_outputs: bool) -> Plan:
     alive = live_workers(store, layout, time.time())
     unmanaged = tuple(worker for worker in alive if worker not in machines)
     group = " and ".join(group.name for group in compute.groups)
-    return Plan(machines, unmanaged, queues, tuple(objects), keep_outputs, group, versions)
+    return Plan(machines, unmanaged, queues, objects, size, keep_outputs, group, versions)
 
 
 def _nothing(context: Context) -> NothingToDoError:
     return NothingToDoError(f'there is nothing of a run "{context.run}" in {context.base.uri}')
 
 
-def _objects(store: Store, layout: RunLayout, *, keep_outputs: bool) -> list[ObjectInfo]:
+def _objects(store: Store, layout: RunLayout, *, keep_outputs: bool) -> Iterator[ObjectInfo]:
     spared = layout.output.prefix if keep_outputs else None
-    return [item for item in store.list(layout.root.prefix)
-            if spared is None or not item.key.startswith(spared)]  # fmt: skip
+    for item in store.list(layout.root.prefix):
+        if spared is None or not item.key.startswith(spared):
+            yield item
 
 
 def _versions(context: Context, *, keep_outputs: bool) -> Iterator[Version]:
@@ -206,13 +207,20 @@ def _keeps_versions(context: Context) -> bool:
         return False
 
 
-def _swept_versions(context: Context) -> list[Version]:
-    """Return the versions that the bucket keeps of swept contents, including earlier sweeps.
+def _swept_versions(context: Context) -> Iterator[Version]:
+    """Go through the versions that the bucket keeps of swept contents, including earlier sweeps.
 
     Markers come last: without its marker an older version would reappear.
     """
-    found = old_versions.find(context.clients.s3, shared_by_runs(context.base))
-    return sorted((one for one in found if one.is_old), key=lambda one: one.marker)
+    markers = Spooled(
+        lambda one: (one.key, one.id), lambda key, id_: Version(key, id_, marker=True)
+    )
+    for one in old_versions.find(context.clients.s3, shared_by_runs(context.base)):
+        if one.marker:
+            markers.append(one)
+        elif one.is_old:
+            yield one
+    yield from markers
 
 
 def delete_versions(context: Context, *, keep_outputs: bool) -> int:
@@ -242,8 +250,9 @@ def check_workers(plan: Plan, run: str, *, force: bool) -> None:
 def _delete(store: Store, layout: RunLayout, *, keep_outputs: bool) -> None:
     # List again: workers may have written since the plan was made.
     objects = _objects(store, layout, keep_outputs=keep_outputs)
+    going = spooled_texts(item.key for item in objects if item.key != layout.run_json)
     # Delete run.json last: while it exists, an interrupted clean is visible and can be repeated.
-    store.delete(item.key for item in objects if item.key != layout.run_json)
+    store.delete(going)
     store.delete([layout.run_json])
 
 
@@ -251,7 +260,7 @@ def told(plan: Plan, context: Context, *, will: str) -> list[str]:
     """Say what a plan does; `will` is the verb of each step."""
     lines = [f"end worker {name}" for name in plan.machines]
     lines += [f"delete the Auto Scaling group {plan.group}"] if plan.group else []
-    objects, size = plural(len(plan.objects), "object"), show_size(plan.bytes)
+    objects, size = plural(plan.objects, "object"), show_size(plan.bytes)
     lines += [f"delete {objects}, {size}, of {context.layout.root.uri}"]
     if plan.versions:
         lines.append(f"delete {plural(plan.versions, 'older version')} that the bucket keeps")

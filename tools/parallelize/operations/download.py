@@ -31,11 +31,11 @@ from parallelize.runs.files.fetching import (
     unwritable,
 )
 from parallelize.runs.files.known_contents import known_contents
-from parallelize.runs.jobs.plan import KnownEntries, KnownJobs, list_parts
+from parallelize.runs.manifest import KnownEntries, KnownJobs, list_parts
 from parallelize.runs.record.outdated import is_outdated, told_outdated
 from parallelize.runs.record.ownership import check_meant, loaded, look_up
 from parallelize.runs.results.merge import finished_results, merge_entry
-from parallelize.runs.results.results import still_stored
+from parallelize.runs.results.results import Made, still_stored
 from parallelize.runs.results.silent import (
     NONE_SILENT,
     Silent,
@@ -67,10 +67,6 @@ OnResult = Callable[[str, Result], None]
 
 def ignore(_: str, __: Result) -> None:
     """Do nothing with a result."""
-
-
-Made = tuple[Output, str]
-"""An output, and the input from which it was made."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +217,7 @@ def make_plan(context: Context, folder: Path, on_result: OnResult = ignore) -> P
         on_result(etag, result)
     made = seen.made
     if run.naming.on_clash == "replace":
-        made = _spooled(still_stored(context.store_of(run.output.bucket), run.output, [*made]))
+        made = _spooled(still_stored(context.store_of(run.output.bucket), run.output, made))
     outputs = made.as_other(_output_row, _output)
     one_case, one_form = merges(folder, "a", "A"), merges(folder, COMPOSED, DECOMPOSED)
     refused = refusals(outputs, folder, one_case=one_case, one_form=one_form)

@@ -13,17 +13,18 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from string import Formatter
 
 from parallelize import spool
-from parallelize.bulk import get_each
+from parallelize.bulk import get_each, list_each
 from parallelize.console import escape, shown
 from parallelize.context import Context
 from parallelize.progress import progress
 from parallelize.runs.jobs.cursor import CursorHold
-from parallelize.runs.jobs.plan import list_corrections
+from parallelize.runs.manifest import EntryLines, KnownJobs, list_corrections, spooled_jobs
 from parallelize.runs.record.agent_config import drain_settings
 from parallelize.runs.record.ownership import (
     adopt,
@@ -33,7 +34,7 @@ from parallelize.runs.record.ownership import (
     loaded,
     look_up,
 )
-from parallelize.runs.results.results import failed_results
+from parallelize.runs.results.results import read_failed
 from parallelize.runs.state.resume import resume
 from parallelize.together import Together
 from parallelize.units import plural
@@ -49,16 +50,16 @@ from parallelize_core.errors import (
 )
 from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import (
+    Corrected,
     Cursor,
     Entry,
     count_entries,
     decode_part,
-    finished,
     first_messages,
     part_messages,
     part_places,
     places_of,
-    unfinished,
+    read_cursor,
 )
 from parallelize_core.queue import BATCH, AsyncQueue, Counted, QueueCounts, batches
 from parallelize_core.run import Run
@@ -103,7 +104,7 @@ def send_jobs(
     there, manifest = look_up(calls, store, layout), calls.list(layout.manifest.prefix)
     results = calls.list(layout.results.prefix)
     run, places = loaded(store, there()), places_of(manifest())
-    done = {item.key for item in results()}
+    done = spool.Table(item.key for item in results())
     waiting = waiting_jobs(run, store, layout, done, places)
     # To read the manifest takes long. No write is refused because its run has since been paused,
     # corrected, begun again, or taken by another project.
@@ -125,18 +126,22 @@ def send_jobs(
         sent = context.wire.run(lambda clients: sender(clients).send(waiting, count))
         return Enqueued(context.run, sent, 0, len(done))
     drain = drain or drain_settings(context.settings.agent)
-    again = lost_jobs(store, layout, queues, drain)[:limit]
+    lost = lost_jobs(store, layout, queues, drain)
+    count = min(len(lost), limit or len(lost))
     # Their receivers look for a claim and a result first, because the counts may be wrong.
-    bodies = first_messages(context.run, again, claimed=True)
-    context.wire.run(lambda clients: send_all(clients.queue(url), bodies))
-    return Enqueued(context.run, len(again), len(again), len(done))
+    again = (
+        first_messages(context.run, some, claimed=True)
+        for some in spool.batches(islice(lost, count), BATCH)
+    )
+    context.wire.run(lambda clients: in_flight(clients.queue(url).send, again))
+    return Enqueued(context.run, count, count, len(done))
 
 
 def waiting_jobs(
     run: Run,
     store: Store,
     layout: RunLayout,
-    done: set[str],
+    done: Collection[str],
     places: Iterable[tuple[int, str]] | None = None,
 ) -> Counter[int]:
     """Count the jobs of each part that were never sent and have no result; omits parts without any.
@@ -188,11 +193,6 @@ def spread(parts: Sequence[int], stretches: int) -> Iterator[int]:
         yield from parts[at::length]
 
 
-async def send_all(queue: AsyncQueue, bodies: Sequence[str]) -> None:
-    """Send messages, many batches at once."""
-    await in_flight(queue.send, batches(bodies))
-
-
 @dataclass
 class Sender:
     """Sends the jobs beyond the cursors that are not `done` (the keys of results)."""
@@ -201,7 +201,7 @@ class Sender:
     layout: RunLayout
     queue: AsyncQueue
     done: Collection[str]
-    corrected: Mapping[str, Entry] = field(default_factory=dict)
+    corrected: Corrected = field(default_factory=EntryLines)
     _room: int = 0
     _accepted: bool = False
 
@@ -267,16 +267,18 @@ class Sender:
         return [job for job in jobs if self.layout.result(job[0]) not in self.done]
 
 
-def lost_jobs(store: Store, layout: RunLayout, queue: Counted, drain: DrainSettings) -> list[Entry]:
+def lost_jobs(
+    store: Store, layout: RunLayout, queue: Counted, drain: DrainSettings
+) -> spool.Spooled[Entry]:
     """Return the jobs that were sent, and have neither a result nor a message.
 
     Raises NothingToDoError if there are none, and says why.
     """
     # The counts take a minute to settle, so ask for them only if necessary.
-    if next(unfinished(store, layout), None):
+    if next(_unfinished(store, layout), None):
         counts = settled_counts(queue, drain)
         # Read this after the counts: a job that ended meanwhile is not missing.
-        missing = list(unfinished(store, layout))
+        missing = spooled_jobs(_unfinished(store, layout))
         if missing and not counts.total:
             return missing
         if missing:
@@ -286,18 +288,30 @@ def lost_jobs(store: Store, layout: RunLayout, queue: Counted, drain: DrainSetti
                 "parallelize launch, or parallelize status",
             )
     run = find_run(store, layout.run_json)
-    failed = len(failed_results(store, layout))
+    failed = sum(1 for _ in read_failed(store, layout))
     if run and run.then and (run.then.partial or not failed):
         raise NothingToDoError(
-            f"nothing to send: {plural(len(finished(store, layout)), 'job')} finished",
+            f"nothing to send: {plural(len(_finished(store, layout)), 'job')} finished",
             "when all are finished, a worker puts run.then on the queue",
             "parallelize launch",
         )
     raise NothingToDoError(
-        f"nothing to send: {plural(len(finished(store, layout)), 'job')} finished, none left",
+        f"nothing to send: {plural(len(_finished(store, layout)), 'job')} finished, none left",
         f"{failed:,} failed" if failed else None,
         "parallelize retry" if failed else "parallelize download DIR",
     )
+
+
+def _unfinished(store: Store, layout: RunLayout) -> Iterator[Entry]:
+    """Go through the jobs that were sent to the queue and have no result."""
+    done = _finished(store, layout)
+    for number, entries in KnownJobs(store, layout).by_part():
+        sent = islice(entries, read_cursor(store, layout, number).sent)
+        yield from (entry for entry in sent if layout.result(entry.key) not in done)
+
+
+def _finished(store: Store, layout: RunLayout) -> spool.Table:
+    return spool.Table(item.key for item in list_each(store, layout.results.prefix))
 
 
 def check_names(run: Run, keys: Sequence[str]) -> None:
@@ -319,7 +333,7 @@ def planned(context: Context, limit: int | None) -> Iterator[str]:
     """Say how many jobs would be sent."""
     store, layout = context.store, context.layout
     run = load_run(store, context)
-    done = finished(store, layout)
+    done = _finished(store, layout)
     waiting = waiting_jobs(run, store, layout, done).total()
     count = min(waiting, limit or waiting)
     yield f"would send {plural(count, 'job')} to the queue of run {context.run}"

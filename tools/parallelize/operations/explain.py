@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from parallelize.console import escape, shown
 from parallelize.context import Context
@@ -11,12 +12,14 @@ from parallelize.operations.prep_plan import look_for_existing, make_plan
 from parallelize.runs.environment.recipe import Recipe, read_recipe
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.wanted import read_asked
+from parallelize.runs.manifest import KnownEntries
 from parallelize.runs.record.differences import between_inputs, between_recipes, version_of
 from parallelize.runs.record.outdated import Reason, reason_of
 from parallelize.runs.record.ownership import load_run
 from parallelize.runs.record.run_record import drafted
-from parallelize.runs.results.merge import all_jobs
+from parallelize.runs.results.merge import merge_entry
 from parallelize.runs.results.results import read_result
+from parallelize.spool import Table
 from parallelize.together import Together
 from parallelize_core.manifest import Entry
 from parallelize_core.result import Result
@@ -47,12 +50,12 @@ def explain_job(context: Context, file: str) -> Explained:
     with drafted(context, keep_lock=False, shape=asked.shape) as draft:
         existing = look_for_existing(Together(store), context)
         plan = make_plan(context, existing, run, draft, asked)
-    known = {entry.key: entry for entry in all_jobs(store, layout, draft.run)}
-    new = {entry.key: entry for entry in (plan.entries if plan.new else ())}
-    key = find_key({**known, **new}, file, key_of_path(context, file))
-    if key not in known:
+    known = KnownEntries(plan.known.again(), *merge_entry(store, layout, draft.run))
+    new = (entry.key for entry in (plan.entries if plan.new else ()))
+    key = find_key(Table(chain(known, new)), file, key_of_path(context, file))
+    entry = plan.now.changed.get(key) or known.get(key)
+    if entry is None:
         return Explained(key, "new: parallelize prep adds it")
-    entry = plan.now.changed.get(key, known[key])
     result = read_result(store, layout, key)
     if result is None:
         return Explained(key, "it has no result yet")

@@ -17,8 +17,8 @@ read and jobs may not, and nowhere else.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from parallelize import bucket, region
@@ -30,10 +30,11 @@ from parallelize.operations.prep_plan import Look, Plan, first_look, make_plan, 
 from parallelize.operations.redo import redo
 from parallelize.operations.sending import correct_manifest, send_inputs, with_stored
 from parallelize.runs.inputs.apart import check_inputs_stay
-from parallelize.runs.jobs.plan import KnownJobs, numbered, write_parts
+from parallelize.runs.jobs.plan import numbered, write_parts
 from parallelize.runs.jobs.wanted import Asked, read_asked
+from parallelize.runs.manifest import KnownJobs
 from parallelize.runs.record import reuse
-from parallelize.runs.record.outdated import Comparison, compare_results
+from parallelize.runs.record.outdated import Comparison, compare_results, spooled_outdated
 from parallelize.runs.record.ownership import FoundRun, adopt
 from parallelize.runs.record.run_record import Draft, check_still, drafted, is_renewal, publish
 from parallelize.runs.results import superseded
@@ -111,7 +112,7 @@ class Prepared:
     refused: int
     noun: str = "input"
     """What messages call the inputs."""
-    outdated: Collection[str] = ()
+    outdated: Table = field(default_factory=Table)
     """The ETags of the results that are outdated."""
 
     @property
@@ -156,7 +157,7 @@ def prepare(
         for line in remarks(plan):
             context.tell(line)
         new = plan.entries if plan.new else ()
-        same = reuse.find(draft, plan.others, new, plan.known)
+        same = reuse.find(draft.run, plan.others, new, plan.known)
         # A run that nobody had is made ours by a write that fails if anybody has it by now. One
         # that was there is looked at again: somebody may have answered a question in the meantime.
         before = there.run
@@ -172,7 +173,7 @@ def prepare(
         entries = with_stored(plan.entries, inputs)
         total = _add_new(context, plan, entries)
         renewed, kept = _write_record(context, draft, there, is_new=is_new)
-        waiting = () if decision.keep else found.waiting
+        waiting = Table() if decision.keep else found.waiting
         sent = redo(context, decision.redo, waiting, renewed=renewed)
         superseded.sweep(context, draft.run, kept())
     environment = draft.run.environment
@@ -188,7 +189,7 @@ def prepare(
         left_out=len(plan.left_out),
         refused=len(plan.refused),
         noun="input" if asked.shape.plain else "job",
-        outdated=frozenset(one.etag for one in found.outdated),
+        outdated=Table(one.etag for one in found.outdated),
     )
 
 
@@ -225,9 +226,10 @@ def _write_record(
     return renewed, kept
 
 
-def _unneeded(plan: Plan, copied: Collection[str], redo: Collection[str]) -> set[str]:
+def _unneeded(plan: Plan, copied: Table, redo: Table) -> Table:
     """Return the inputs that need not be sent, because the outputs made from them were copied."""
-    corrected = {file.key for entry in plan.corrected for file in files_of(entry)}
+    jobs = plan.corrected.entries()
+    corrected = Table(file.key for entry in jobs for file in files_of(entry))
     names = Table(one.name for one in plan.uploads if one.name not in corrected)
     return reuse.unneeded(plan.known, plan.entries, names, copied, redo)
 
@@ -237,16 +239,18 @@ def _decide(
 ) -> changed.Decision:
     """Return what to do with finished jobs; those to be redone on purpose need no question."""
     named = _named(context, plan, again)
-    others = tuple(one for one in found.outdated if one.key not in named)
+    others = spooled_outdated(one for one in found.outdated if one.key not in named)
     decision = changed.decide(context, replace(found, outdated=others))
-    return replace(decision, redo={**decision.redo, **named})
+    for key, row in named.items():
+        decision.redo.put(key, row)
+    return decision
 
 
-def _named(context: Context, plan: Plan, again: Sequence[str] | None) -> dict[str, str]:
+def _named(context: Context, plan: Plan, again: Sequence[str] | None) -> Table:
     """Return the finished jobs to redo on purpose; see `changed.again`."""
     if again is None:
-        return {}
-    new = [entry.key for entry in plan.entries] if again and plan.new else []
+        return Table()
+    new = (entry.key for entry in plan.entries) if again and plan.new else ()
     return changed.again(context, again, new)
 
 
@@ -265,8 +269,8 @@ def planned(context: Context, again: Sequence[str] | None = None) -> Iterator[st
         renewed = is_renewal(context, draft, there.run)
         named = _named(context, plan, again)
         new = plan.entries if plan.new else ()
-        same = reuse.find(draft, plan.others, new, plan.known)
-        plan = plan.without(_unneeded(plan, {one.entry.key for one in same}, ()))
+        same = reuse.find(draft.run, plan.others, new, plan.known)
+        plan = plan.without(_unneeded(plan, Table(one.entry.key for one in same), Table()))
     yield from _planned_uploads(context, plan)
     if renewed:
         yield "would replace the environment or the settings of the run: they have changed"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -19,9 +19,10 @@ from parallelize.runs.inputs.input_files import (
     remote_files,
 )
 from parallelize.runs.inputs.local_inputs import FoundInputs, Refused, told_left_out
-from parallelize.runs.inputs.shared_inputs import Borrowed
-from parallelize.runs.jobs.plan import KnownEntries, KnownJobs, Parts, check_name, list_parts
+from parallelize.runs.inputs.shared_inputs import Borrowed, spooled_borrowed
+from parallelize.runs.jobs.plan import check_name
 from parallelize.runs.jobs.wanted import Asked, compare
+from parallelize.runs.manifest import EntryLines, KnownEntries, KnownJobs, Parts, list_parts
 from parallelize.runs.record import reuse
 from parallelize.runs.record.outdated import Now
 from parallelize.runs.record.ownership import FoundRun, check_later
@@ -52,7 +53,7 @@ class Plan:
     entries: Iterable[Entry]
     """All that may be new; those that exist by then are left alone."""
     new: int
-    corrected: tuple[Entry, ...] = ()
+    corrected: EntryLines = field(default_factory=EntryLines)
     """Jobs of the manifest whose inputs have changed, with the current inputs."""
     left_out: tuple[str, ...] = ()
     """What was found but left out."""
@@ -68,7 +69,7 @@ class Plan:
     """Runs from which outputs of new jobs may be copied."""
     borrowed: Iterable[Borrowed] = ()
     """Inputs that other runs have sent."""
-    moved: tuple[Entry, ...] = ()
+    moved: EntryLines = field(default_factory=EntryLines)
     """Jobs of the manifest whose inputs have not changed, but may not stay where it says."""
     known: KnownJobs = field(kw_only=True)
     """The jobs that the manifest has."""
@@ -86,23 +87,23 @@ class Plan:
     @property
     def now(self) -> Now:
         """What would be executed now, to compare with results."""
-        changed = {entry.key: entry for entry in self.corrected}
-        return Now(self.draft.run, changed, self.entries if self.new else ())
+        return Now(self.draft.run, self.corrected, self.entries if self.new else ())
 
-    def keeping(self, redo: Collection[str]) -> Plan:
+    def keeping(self, redo: Table) -> Plan:
         """Return the same, but keep the recorded inputs of all jobs except those to `redo`.
 
         Files that such a job needs are still sent.
         """
-        kept = [entry for entry in self.corrected if entry.key not in redo]
-        taken = tuple(entry for entry in self.corrected if entry.key in redo)
-        needed = {file.key for entry in taken for file in files_of(entry)}
-        changed = {file.key for entry in kept for file in files_of(entry)} - needed
+        kept = (entry for entry in self.corrected.entries() if entry.key not in redo)
+        taken = EntryLines.of(entry for entry in self.corrected.entries() if entry.key in redo)
+        needed = Table(file.key for entry in taken.entries() for file in files_of(entry))
+        files = (file.key for entry in kept for file in files_of(entry))
+        changed = Table(name for name in files if name not in needed)
         uploads = spooled_uploads(one for one in self.uploads if one.name not in changed)
-        borrowed = tuple(one for one in self.borrowed if one.version.key not in changed)
+        borrowed = spooled_borrowed(one for one in self.borrowed if one.version.key not in changed)
         return replace(self, uploads=uploads, borrowed=borrowed, corrected=taken)
 
-    def without(self, names: Collection[str]) -> Plan:
+    def without(self, names: Table) -> Plan:
         """Return the same without sending these inputs."""
         if not names:
             return self
@@ -209,13 +210,15 @@ def _plain_plan(
             count += 1
             check_name(name)
     there = ((entry, known.get(entry.key)) for entry in files.wanted) if known else ()
-    corrected = [_kept_number(e, old) for e, old in there if old and old.etag != e.etag]
-    moved = files.moved(known) - {entry.key for entry in corrected}
+    corrected = EntryLines.of(
+        _kept_number(e, old) for e, old in there if old and old.etag != e.etag
+    )
+    moved = (known.get(name) for name in files.moved(known) if name not in corrected)
     twins = twin_remarks(_Names(known, files)) if count else []
     return Plan(
-        draft, files.uploads, new, count, tuple(corrected), files.left_out, tuple(twins),
+        draft, files.uploads, new, count, corrected, files.left_out, tuple(twins),
         files.refused, others=others, unfinished=files.unfinished, borrowed=files.borrowed,
-        moved=tuple(filter(None, map(known.get, sorted(moved)))), known=jobs,
+        moved=EntryLines.of(filter(None, moved)), known=jobs,
     )  # fmt: skip
 
 
@@ -267,20 +270,17 @@ def _shaped(
     shares = draft.run.shares_inputs
     shaped = compare(context, asked, jobs, shares=shares, read_all=bool(others))
     plan, files = shaped.plan, shaped.files
-    keys = {entry.key for entry in plan.changed}
-    every = [*jobs] if keys or shaped.moved else []
-    known = {entry.key: entry for entry in every if entry.key in keys}
-    moved = (
-        entry
-        for entry in every
-        if entry.key not in keys and any(f.key in shaped.moved for f in files_of(entry))
-    )
-    corrected = tuple(_kept_number(entry, known[entry.key]) for entry in plan.changed)
+    corrected, moved = EntryLines(), EntryLines()
+    for entry in jobs if plan.changed or shaped.moved else ():
+        if now := plan.changed.get(entry.key):
+            corrected.add(_kept_number(now, entry))
+        elif any(file.key in shaped.moved for file in files_of(entry)):
+            moved.add(entry)
     left_out = asked.found.left_out if asked.found else files.left_out
     return Plan(
         draft, files.uploads, plan.entries, plan.new, corrected, left_out,
         refused=files.refused, ungrouped=shaped.ungrouped, others=others,
-        unfinished=files.unfinished, borrowed=files.borrowed, moved=tuple(moved), known=jobs,
+        unfinished=files.unfinished, borrowed=files.borrowed, moved=moved, known=jobs,
     )  # fmt: skip
 
 

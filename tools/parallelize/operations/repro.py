@@ -19,13 +19,14 @@ from parallelize.runs.files.download_record import DownloadRecord
 from parallelize.runs.inputs.apart import check_apart
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path
 from parallelize.runs.jobs.spec import FileRef, JobSpec
+from parallelize.runs.manifest import KnownEntries, KnownJobs
 from parallelize.runs.record.ownership import load_run
 from parallelize.setting_tables import OutputTable, RunTable
 from parallelize.settings import Resolved
 from parallelize_core.container_image import DOCKER, Image
 from parallelize_core.errors import UsageError
 from parallelize_core.files import InputFile, files_of
-from parallelize_core.manifest import Entry, read_entries
+from parallelize_core.manifest import Entry
 from parallelize_core.run import Environment, Run
 
 OUT = "repro"
@@ -60,7 +61,7 @@ def repro(context: Context, file: str, out: Path | None = None) -> one_file.Done
 
 def find_entry(context: Context, file: str) -> Entry:
     """Return the one line of the manifest that `file` means."""
-    entries = {entry.key: entry for entry in read_entries(context.store, context.layout)}
+    entries = KnownEntries(KnownJobs(context.store, context.layout))
     return entries[find_key(entries, file, key_of_path(context, file))]
 
 

@@ -338,9 +338,9 @@ def _write_joblog(context: Context, snapshot: Snapshot, file: Path) -> bool:
     If the file's place was taken meanwhile, the run's outcome is still reported.
     """
     store, layout = context.store, context.layout
-    entries = list(all_jobs(store, layout, snapshot.run))
-    found = read_finished(store, snapshot, (entry.key for entry in entries))
-    results = {result.key: result for result in found}
+    names = (entry.key for entry in all_jobs(store, layout, snapshot.run))
+    results = read_finished(store, snapshot, names)
+    entries = all_jobs(store, layout, snapshot.run)
     try:
         write_lines(file, joblog(load_run(store, context), entries, results))
     except UsageError as error:

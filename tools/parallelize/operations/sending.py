@@ -131,6 +131,6 @@ class _StoredEntries:
 
 def correct_manifest(store: Store, layout: RunLayout, plan: Plan, sent: Sent) -> None:
     """Correct the lines of jobs whose inputs have changed, or are elsewhere than they say."""
-    moved = ((sent.job_of(old), old) for old in plan.moved)
-    corrected = map(sent.job_of, plan.corrected)
-    add_corrections(store, layout, [*corrected, *(now for now, old in moved if now != old)])
+    moved = ((sent.job_of(old), old) for old in plan.moved.entries())
+    corrected = map(sent.job_of, plan.corrected.entries())
+    add_corrections(store, layout, chain(corrected, (now for now, old in moved if now != old)))

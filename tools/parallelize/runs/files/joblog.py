@@ -6,11 +6,13 @@ https://www.gnu.org/software/parallel/parallel.html
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 
 from parallelize.console import escape
 from parallelize.runs.files.written import Written
+from parallelize.spool import Row, Spooled, Table
 from parallelize.units import epoch
 from parallelize_core.files import files_of
 from parallelize_core.manifest import Entry
@@ -39,30 +41,34 @@ def write_lines(file: Path, lines: Iterable[str]) -> None:
     joblog_at(file).put(write)
 
 
-def joblog(run: Run, entries: Iterable[Entry], results: Mapping[str, Result]) -> Iterator[str]:
+def joblog(run: Run, entries: Iterable[Entry], results: Iterable[Result]) -> Iterator[str]:
     """Return the header, and a line for each job with a result, in the order of their ends."""
-    numbered = ((entry.number or n, entry) for n, entry in enumerate(entries, 1))
-    ended = [(n, entry, results[entry.key]) for n, entry in numbered if entry.key in results]
+    ended, lines = Table(), Spooled[Row](lambda row: row, lambda *row: row)
+    for result in results:
+        ended.put(result.key, (result.finished_at, *_cells(result)))
+    for n, entry in enumerate(entries, 1):
+        if row := ended.get(entry.key):
+            number = entry.number or n
+            lines.append((row[0], number, _line(run, number, entry, row[1:])))
     yield HEADER
-    for number, entry, result in sorted(ended, key=lambda item: (item[2].finished_at, item[0])):
-        yield _line(run, number, entry, result)
+    yield from (line for *_, line in lines.in_order(itemgetter(0, 1)))
 
 
-def _line(run: Run, number: int, entry: Entry, result: Result) -> str:
+def _cells(result: Result) -> Row:
     code = result.exit_code
-    made = sum(output.size for output in result.outputs)
-    cells = (
-        number,
+    return (
         escape(result.worker),
         f"{epoch(result.started_at) or 0:.3f}",
         f"{result.usage.seconds:10.3f}",
-        entry.size,
-        made,
+        sum(output.size for output in result.outputs),
         NEVER_RUN if code is None else max(0, code),
         -code if code is not None and code < 0 else 0,
-        escape(command_of(run, entry)),
     )
-    return "\t".join(map(str, cells)) + "\n"
+
+
+def _line(run: Run, number: int, entry: Entry, cells: Row) -> str:
+    said = (number, *cells[:3], entry.size, *cells[3:], escape(command_of(run, entry)))
+    return "\t".join(map(str, said)) + "\n"
 
 
 def command_of(run: Run, entry: Entry) -> str:

@@ -8,7 +8,7 @@ message says so. The same command takes the rest later.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from parallelize.context import Context
@@ -16,8 +16,8 @@ from parallelize.runs.inputs.input_rules import InputRules
 from parallelize.runs.inputs.local_inputs import RUN, Refused, refusal
 from parallelize.runs.inputs.remote_inputs import RemoteFound, spooled_entries
 from parallelize.runs.results.merge import all_jobs, finished_results
-from parallelize.runs.results.results import still_stored
-from parallelize.spool import Table
+from parallelize.runs.results.results import Made, still_stored
+from parallelize.spool import Spooled, Table, spooled_texts
 from parallelize.units import plural
 from parallelize_core import keys
 from parallelize_core.errors import MissingError, UsageError
@@ -73,10 +73,18 @@ def chained_files(context: Context, rules: InputRules) -> tuple[RemoteFound, str
     Raises UsageError if there are none.
     """
     before = run_before(context)
-    store, layout = context.store, before.layout
-    inputs = [entry.key for entry in all_jobs(store, layout, before.run)]
+    place = context.store_of(before.run.output.bucket)
+    return outputs_of(before, context.store, place, rules)
+
+
+def outputs_of(
+    before: Before, store: Store, place: Store, rules: InputRules
+) -> tuple[RemoteFound, str]:
+    """Do what `chained_files` does for a run whose outputs are in `place`."""
+    layout = before.layout
+    inputs = spooled_texts(entry.key for entry in all_jobs(store, layout, before.run))
     results = _results(store, layout, inputs)
-    outputs = _outputs(context.store_of(before.run.output.bucket), before.run, inputs, results)
+    outputs = _outputs(place, before.run, _Outputs(inputs, results))
     entries = spooled_entries()
     left_out, refused = [], []
     for output in outputs:
@@ -112,7 +120,7 @@ def _why_not(output: Output) -> str | None:
     return keys.refusal(output.key) or ("it has no size" if output.size < 0 else None)
 
 
-def unfinished(before: Before, inputs: Sequence[str], results: Table) -> str:
+def unfinished(before: Before, inputs: Spooled[str], results: Table) -> str:
     """Return what the run before still lacks, and what to do; empty if nothing."""
     name = before.run.name
     failed = sum(status == "failed" for status, _ in results.values())
@@ -130,7 +138,7 @@ def unfinished(before: Before, inputs: Sequence[str], results: Table) -> str:
     return "\n  ".join([head, *lines, "when it is finished, the same command adds the rest"])
 
 
-def _results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> Table:
+def _results(store: Store, layout: RunLayout, inputs: Iterable[str]) -> Table:
     """Return by its name the status of each job with a result, and the outputs of a success."""
     jobs, found = Table(inputs), Table()
     for _, result in finished_results(store, layout, inputs):
@@ -141,12 +149,23 @@ def _results(store: Store, layout: RunLayout, inputs: Sequence[str]) -> Table:
     return found
 
 
-def _outputs(store: Store, run: Run, inputs: Iterable[str], results: Table) -> Iterator[Output]:
-    """Go through the outputs, in the order of the jobs."""
-    made = (
-        (Output(key=key, size=size, sha256=sha256, etag=etag), name)
-        for name in inputs
-        for key, size, sha256, etag in (results.get(name) or ("", ()))[1]
-    )
-    still = still_stored(store, run.output, [*made]) if run.naming.on_clash == "replace" else made
+@dataclass(frozen=True)
+class _Outputs:
+    """The outputs of jobs, each with the job's name, in the order of the jobs."""
+
+    jobs: Iterable[str]
+    results: Table
+
+    def __iter__(self) -> Iterator[Made]:
+        """Go through them from the first."""
+        return (
+            (Output(key=key, size=size, sha256=sha256, etag=etag), name)
+            for name in self.jobs
+            for key, size, sha256, etag in (self.results.get(name) or ("", ()))[1]
+        )
+
+
+def _outputs(store: Store, run: Run, made: _Outputs) -> Iterator[Output]:
+    """Go through the outputs that are still there."""
+    still = still_stored(store, run.output, made) if run.naming.on_clash == "replace" else made
     return (output for output, _ in still)

@@ -65,10 +65,10 @@ class InputFiles:
         """Go through the files."""
         return (file for entry in self.wanted for file in files_of(entry))
 
-    def moved(self, known: Container[str]) -> set[str]:
+    def moved(self, known: Container[str]) -> Table:
         """Return which files of the manifest will no longer be where it says."""
         names = chain((o.version.key for o in self.borrowed), (one.name for one in self.uploads))
-        return {name for name in names if name in known}
+        return Table(name for name in names if name in known)
 
 
 def remote_location(context: Context) -> Location:

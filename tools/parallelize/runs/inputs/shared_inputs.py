@@ -17,7 +17,7 @@ import math
 import re
 import secrets
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
@@ -182,11 +182,18 @@ class SharedFiles:
 
     def __init__(self) -> None:
         self.versions = Spooled(_version_row, _version)
-        self.borrowed = Spooled(
-            lambda one: (*_version_row(one.version), *outgoing_row(one.file)),
-            lambda *row: Borrowed(_version(*row[:5]), Outgoing(*row[5:])),
-        )
+        self.borrowed = spooled_borrowed()
         self.uploads = spooled_uploads()
+
+
+def spooled_borrowed(files: Iterable[Borrowed] = ()) -> Spooled[Borrowed]:
+    """Return a list of borrowed files."""
+    borrowed = Spooled(
+        lambda one: (*_version_row(one.version), *outgoing_row(one.file)),
+        lambda *row: Borrowed(_version(*row[:5]), Outgoing(*row[5:])),
+    )
+    borrowed.extend(files)
+    return borrowed
 
 
 def _version_row(file: InputFile) -> Row:

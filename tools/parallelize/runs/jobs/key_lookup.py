@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -29,17 +29,16 @@ def key_of_path(context: Context, file: str) -> str | None:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
 
 
-def find_key(known: Iterable[str], file: str, path_key: str | None = None) -> str:
+def find_key(known: Collection[str], file: str, path_key: str | None = None) -> str:
     """Return the one key that `file` means, see `matches`; raise UsageError unless there is one."""
-    keys = list(known)
-    found = matches(keys, file, path_key)
+    found = matches(known, file, path_key)
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(
             f"{shown(file, 40)} matches {len(found):,} inputs", some(found), "give more of the key"
         )
-    raise no_such_file(file, keys)
+    raise no_such_file(file, known)
 
 
 def no_such_file(file: str, known: Iterable[str], fix: str | None = None) -> UsageError:

@@ -8,29 +8,18 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING
 
-from parallelize.bulk import get_each
 from parallelize.console import shown
+from parallelize.runs.manifest import EntryLines, KnownJobs
 from parallelize.spool import Table
-from parallelize.together import Later, Together
 from parallelize.units import plural, show_size
-from parallelize_core.errors import MissingError, UsageError
-from parallelize_core.files import MAX_JOB_BYTES, InputFile, files_of, joint_etag
+from parallelize_core.errors import UsageError
+from parallelize_core.files import MAX_JOB_BYTES, InputFile, joint_etag
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import (
-    Entry,
-    corrected_by,
-    count_entries,
-    cut,
-    encode_lines,
-    part_lines,
-    places_of,
-    read_part,
-)
+from parallelize_core.manifest import Entry, cut, encode_lines
 from parallelize_core.merge import MERGE
 from parallelize_core.store import IF_ABSENT, Store
 
@@ -38,9 +27,6 @@ if TYPE_CHECKING:
     from parallelize.runs.jobs.spec import Jobs, JobSpec
 
 _NAMED = 20
-
-PARTS_AT_ONCE = 4
-"""Parts of a manifest that are read at the same time: each may have 32 MB once unpacked."""
 
 _FEW_FILES = 100
 """A job with no more files than this cannot have too long a line."""
@@ -100,7 +86,7 @@ class JobPlan:
 
     entries: Entries
     new: int = 0
-    changed: tuple[Entry, ...] = ()
+    changed: EntryLines = field(default_factory=EntryLines)
 
 
 def entry_of(job: JobSpec, version_of: VersionOf) -> Entry:
@@ -125,7 +111,7 @@ def make_job_plan(jobs: Jobs, version_of: VersionOf, known: KnownJobs) -> JobPla
     """Check all jobs; raise UsageError for two with one name, and for one that is too large."""
     entries = Entries(jobs, version_of)
     hashes = array("q")
-    changed = []
+    changed = EntryLines()
     new = 0
     for job in jobs:
         check_name(job.name)
@@ -137,9 +123,9 @@ def make_job_plan(jobs: Jobs, version_of: VersionOf, known: KnownJobs) -> JobPla
         if there is None:
             new += 1
         elif entry and there != entry.etag:
-            changed.append(entry)
+            changed.add(entry)
     _check_distinct(jobs, hashes)
-    return JobPlan(entries, new, tuple(changed))
+    return JobPlan(entries, new, changed)
 
 
 def check_name(name: str) -> None:
@@ -188,137 +174,6 @@ def _check_distinct(jobs: Jobs, hashes: array[int]) -> None:
 
 def _places(places: list[str]) -> str:
     return ", ".join(places[:_NAMED]) + (" and more" if len(places) > _NAMED else "")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts that a manifest had when it was listed, which never change, and its corrections."""
-
-    places: Sequence[tuple[int, str]] = ()
-    """Their numbers and keys, in order."""
-    corrected: Mapping[str, Entry] = field(default_factory=dict)
-
-
-def list_parts(calls: Together, layout: RunLayout) -> Later[Parts]:
-    """List the parts of a manifest, and read its corrections, together with other calls."""
-    manifest, corrections = calls.list(layout.manifest.prefix), list_corrections(calls, layout)
-
-    def parts() -> Parts:
-        places = [*places_of(manifest())]
-        return Parts(places, corrections()) if places else Parts()
-
-    return parts
-
-
-def list_corrections(calls: Together, layout: RunLayout) -> Later[Mapping[str, Entry]]:
-    """Read the corrections of a manifest, together with other calls."""
-    listed = calls.list(layout.corrections.prefix)
-
-    def corrections() -> Mapping[str, Entry]:
-        bodies = get_each(calls.store, [item.key for item in listed()])
-        return corrected_by(body for _, body in bodies if body is not None)
-
-    return corrections
-
-
-class KnownJobs:
-    """The jobs that the manifest has; asked for in its own order, they are read part by part.
-
-    Asked for in another order, all of them are kept on disk: names and ETags. Without `parts`, the
-    manifest is listed first.
-    """
-
-    def __init__(
-        self, store: Store, layout: RunLayout, parts: Parts | None = None, total: int | None = None
-    ) -> None:
-        self.store = store
-        self.layout = layout
-        self.parts = parts or list_parts(Together(store), layout)()
-        self._total = total
-        self._in_order: Iterator[Entry] | None = iter(self)
-        self._all = Table()
-
-    def again(self) -> KnownJobs:
-        """Return the same jobs, to be asked for in another order."""
-        return KnownJobs(self.store, self.layout, self.parts, self._total)
-
-    @property
-    def next_part(self) -> int:
-        """The number of the next part to be written."""
-        return max((number for number, _ in self.parts.places), default=-1) + 1
-
-    @property
-    def total(self) -> int:
-        """How many jobs there are."""
-        if self._total is None:
-            self._total = sum(count_entries(body, place) for _, place, body in self._bodies())
-        return self._total
-
-    def etag(self, key: str) -> str | None:
-        """Return the known ETag of a job's input, None if there is no such job."""
-        if self._in_order is not None:
-            entry = next(self._in_order, None)
-            if entry is None:
-                return None  # all existing jobs came before, and no job comes twice
-            if entry.key == key:
-                return entry.etag
-            self._in_order = None
-            for entry in self:
-                self._all.add(entry.key, (entry.etag,))
-        row = self._all.get(key)
-        return row[0] if row else None
-
-    def __iter__(self) -> Iterator[Entry]:
-        """Go through all jobs, each as it was last corrected."""
-        for number, place, body in self._bodies():
-            yield from read_part(number, body, place, self.parts.corrected).entries
-
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """Go through all jobs' names and lines, each as it was last corrected."""
-        count = 0
-        for _, place, body in self._bodies():
-            for line in part_lines(body, place, self.parts.corrected):
-                count += 1
-                yield line
-        self._total = count
-
-    def _bodies(self) -> Iterator[tuple[int, str, bytes]]:
-        """Read the parts, a few at a time; yield their numbers, names for people, and contents."""
-        keys = (key for _, key in self.parts.places)
-        read = get_each(self.store, keys, PARTS_AT_ONCE)
-        for (number, _), (key, body) in zip(self.parts.places, read, strict=True):
-            if body is None:
-                raise MissingError(f"s3://{self.store.bucket}/{key} is gone")
-            yield number, f"s3://{self.store.bucket}/{key}", body
-
-
-class KnownEntries:
-    """The lines of a manifest by the names of their jobs, on disk if they are many."""
-
-    def __init__(self, known: KnownJobs, *others: Entry) -> None:
-        self._lines = Table()
-        for name, line in chain(known.lines(), ((entry.key, entry.line) for entry in others)):
-            self._lines.put(name, (line,))
-
-    def get(self, name: str) -> Entry | None:
-        """Return the line of a job, None if there is none."""
-        row = self._lines.get(name)
-        return Entry.model_validate_json(row[0]) if row else None
-
-    def file(self, key: str) -> InputFile | None:
-        """Return the file of a plain job, None if there is none."""
-        entry = self.get(key)
-        return files_of(entry)[0] if entry else None
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._lines
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
-        return iter(self._lines)
 
 
 def write_parts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 
@@ -25,9 +25,11 @@ from parallelize.runs.inputs.local_inputs import (
 )
 from parallelize.runs.inputs.remote_inputs import is_remote
 from parallelize.runs.jobs import source
-from parallelize.runs.jobs.plan import FileVersions, JobPlan, KnownJobs, make_job_plan
+from parallelize.runs.jobs.plan import FileVersions, JobPlan, make_job_plan
 from parallelize.runs.jobs.source import Shape
 from parallelize.runs.jobs.spec import FileRef, Grouped, Jobs, JobSpec, Listed
+from parallelize.runs.manifest import KnownJobs
+from parallelize.spool import Table
 from parallelize_core.files import InputFile, files_of
 
 PLAIN = Shape()
@@ -49,7 +51,7 @@ class Shaped:
     plan: JobPlan
     files: InputFiles
     ungrouped: tuple[str, ...] = ()
-    moved: Collection[str] = ()
+    moved: Table = field(default_factory=Table)
     """Files of the manifest that may not stay where it says they are."""
 
 
@@ -102,7 +104,8 @@ def compare(
         return versions.get(key) or manifest.files[key]
 
     plan = make_job_plan(jobs, version_of, known.again())
-    moved = compared.moved(manifest.files) if compared.borrowed or compared.uploads else ()
+    may_move = compared.borrowed or compared.uploads
+    moved = compared.moved(manifest.files) if may_move else Table()
     return Shaped(plan, compared, grouped.ungrouped, moved)
 
 

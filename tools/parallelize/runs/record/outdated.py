@@ -7,15 +7,17 @@ inputs have changed are checked; otherwise all results are, mostly from segments
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Self
+from functools import cached_property
+from typing import Any, Self
 
 from parallelize.bulk import list_each
-from parallelize.runs.jobs.plan import KnownJobs
+from parallelize.runs.manifest import EntryLines, KnownJobs
 from parallelize.runs.results.merge import Listing, current_results, merge_entry
 from parallelize.runs.results.results import read_listed
+from parallelize.spool import Row, Spooled, Table
 from parallelize.units import plural
 from parallelize_core.content_key import content_key, content_keys
 from parallelize_core.manifest import Entry
@@ -48,21 +50,36 @@ class Now:
     """What would be executed now: the manifest's jobs, some of them `changed`, and `new` ones."""
 
     run: Run
-    changed: Mapping[str, Entry] = field(default_factory=dict)
+    changed: EntryLines = field(default_factory=EntryLines)
     new: Iterable[Entry] = ()
+
+
+def spooled_outdated(found: Iterable[Outdated] = ()) -> Spooled[Outdated]:
+    """Return a list of outdated jobs."""
+    outdated = Spooled(_outdated_row, _outdated)
+    outdated.extend(found)
+    return outdated
+
+
+def _outdated_row(one: Outdated) -> Row:
+    return one.key, one.etag, one.reason.name, one.failed, one.seconds
+
+
+def _outdated(key: str, etag: str, reason: str, *others: Any) -> Outdated:
+    return Outdated(key, etag, Reason[reason], *others)
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What is outdated, and the changed jobs that have no result: they wait, or are running."""
 
-    outdated: tuple[Outdated, ...] = ()
-    waiting: tuple[str, ...] = ()
+    outdated: Spooled[Outdated] = field(default_factory=spooled_outdated)
+    waiting: Table = field(default_factory=Table)
 
-    @property
-    def done(self) -> list[Outdated]:
+    @cached_property
+    def done(self) -> Spooled[Outdated]:
         """The outdated ones that succeeded: redoing them needs a decision."""
-        return [one for one in self.outdated if not one.failed]
+        return spooled_outdated(one for one in self.outdated if not one.failed)
 
 
 def compare_results(
@@ -74,27 +91,28 @@ def compare_results(
     """
     store, layout = known.store, known.layout
     one_recipe = _is_one_recipe(there, now.run)
-    suspects = {**known.parts.corrected, **now.changed} if one_recipe else None
-    if suspects == {} and not now.new:
+    corrected = known.parts.corrected
+    if one_recipe and not (corrected or now.changed or now.new):
         return Comparison()
     found = list_each(store, layout.results.prefix) if results is None else results
     # A merge over other results runs again by itself.
     listed = current_results(store, layout, Listing(layout, found))
-    waiting = tuple(key for key in now.changed if layout.result(key) not in listed)
-    entries = _entries(known, now, suspects) if listed else ()
-    expected = {
-        place: _Expected.of(now.run, entry, one_recipe=one_recipe)
-        for entry in entries
-        if (place := layout.result(entry.key)) in listed
-    }
-    etags = {place: row[0] for place in expected if (row := listed.get(place))}
-    outdated = [
-        Outdated(result.key, etags[place], reason, result.status == "failed", result.usage.seconds)
-        for result in read_listed(store, layout, etags)
-        if (wanted := expected.get(place := layout.result(result.key)))
-        and (reason := wanted.reason_against(result, now.run.recipe))
-    ]
-    return Comparison(tuple(outdated), waiting)
+    waiting = Table(key for key in now.changed if layout.result(key) not in listed)
+    suspects = _suspects(known, now, all_of_them=not one_recipe) if listed else ()
+    expected, etags = Table(), Table()
+    for entry in suspects:
+        place = layout.result(entry.key)
+        if row := listed.get(place):
+            wanted = _Expected.of(now.run, entry, one_recipe=one_recipe)
+            expected.put(place, (row[0], wanted.contents, wanted.etag))
+            etags.add(place, row)
+    outdated = spooled_outdated()
+    for result in read_listed(store, layout, etags):
+        etag, *told = expected.get(layout.result(result.key)) or (None,)
+        if told and (reason := _Expected(*told).reason_against(result, now.run.recipe)):
+            failed = result.status == "failed"
+            outdated.append(Outdated(result.key, etag, reason, failed, result.usage.seconds))
+    return Comparison(outdated, waiting)
 
 
 def is_outdated(run: Run, entry: Entry, result: Result) -> bool:
@@ -136,13 +154,15 @@ def told_outdated(count: int, hint: str) -> list[str]:
     ]
 
 
-def _entries(known: KnownJobs, now: Now, suspects: Mapping[str, Entry] | None) -> Iterator[Entry]:
+def _suspects(known: KnownJobs, now: Now, *, all_of_them: bool) -> Iterator[Entry]:
     """Go through the jobs that may be outdated, as they would be executed now."""
-    if suspects is None:
-        yield from (now.changed.get(entry.key, entry) for entry in known)
+    if all_of_them:
+        yield from (now.changed.get(entry.key) or entry for entry in known)
         yield from merge_entry(known.store, known.layout, now.run)
     else:
-        yield from suspects.values()
+        corrected = known.parts.corrected.entries()
+        yield from (entry for entry in corrected if entry.key not in now.changed)
+        yield from now.changed.entries()
     # A new job has a result only if a command was interrupted, but then it may be any result.
     yield from now.new
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 
 from parallelize.bulk import head_each
 from parallelize.context import Context
-from parallelize.runs.jobs.plan import KnownJobs
+from parallelize.runs.manifest import KnownJobs
 from parallelize.runs.record.ownership import find_run
 from parallelize.runs.record.run_record import Draft
 from parallelize.runs.results.results import list_results_of, read_listed, read_result
-from parallelize.spool import Table
+from parallelize.spool import Spooled, Table, batches
 from parallelize.together import Later
 from parallelize.transfers import in_parallel
 from parallelize_core import keys
@@ -71,37 +71,47 @@ def find_others(context: Context, draft: Draft, runs: Later[Sequence[str]]) -> l
 
 
 def find(
-    draft: Draft, others: Sequence[RunLayout], entries: Iterable[Entry], jobs: KnownJobs
-) -> list[Reusable]:
-    """Return what can be copied from `others` for those of the entries that are no `jobs` yet."""
-    if not others:
-        return []
-    known = {entry.key for entry in jobs}
-    keys = {
-        entry.key: (entry, contents)
-        for entry in entries
-        if entry.key not in known and (contents := content_keys(draft.run, entry))
-    }
-    found: dict[str, Reusable] = {}
+    run: Run, others: Sequence[RunLayout], entries: Iterable[Entry], jobs: KnownJobs
+) -> Spooled[Reusable]:
+    """Return what a run can copy from `others` for those of its entries that are no `jobs` yet."""
+    runs: list[Run] = []
+    found: Spooled[Reusable] = Spooled(
+        lambda one: (one.entry.line, one.result.encode(), runs.index(one.run)),
+        lambda line, result, run: Reusable(
+            Entry.model_validate_json(line), Result.decode(result), runs[run]
+        ),
+    )
+    wanted = _wanted(run, entries, jobs) if others else Table()
     for layout in others:
-        wanted = {name: pair for name, pair in keys.items() if name not in found}
-        found |= {one.entry.key: one for one in _in_run(jobs.store, layout, wanted)}
-    return list(found.values())
+        if wanted and (other := _readable(jobs.store, layout)):
+            runs.append(other)
+            for one in _in_run(jobs.store, layout, other, wanted):
+                found.append(one)
+                wanted.remove(one.entry.key)
+    return found
 
 
-def _in_run(
-    store: Store, layout: RunLayout, wanted: Mapping[str, tuple[Entry, tuple[str, ...]]]
-) -> Iterator[Reusable]:
+def _wanted(run: Run, entries: Iterable[Entry], jobs: KnownJobs) -> Table:
+    """Return the lines of new jobs with the content keys of what they would make, by their keys."""
+    known, wanted = jobs.again(), Table()
+    for entry in entries:
+        if known.etag(entry.key) is None and (contents := content_keys(run, entry)):
+            wanted.add(entry.key, (entry.line, contents))
+    return wanted
+
+
+def _readable(store: Store, layout: RunLayout) -> Run | None:
     try:
-        run = find_run(store, layout.run_json)
+        return find_run(store, layout.run_json)
     except DecodeError:
-        return  # from a later version, or written by something else
-    if run is None or not wanted:
-        return
-    for result in read_listed(store, layout, list_results_of(store, layout, [*wanted])):
-        entry, contents = wanted.get(result.key, (None, ()))
-        if entry and result.content in contents and _can_be_copied(result):
-            yield Reusable(entry, result, run)
+        return None  # from a later version, or written by something else
+
+
+def _in_run(store: Store, layout: RunLayout, run: Run, wanted: Table) -> Iterator[Reusable]:
+    for result in read_listed(store, layout, list_results_of(store, layout, wanted)):
+        line, contents = wanted.get(result.key) or ("", ())
+        if result.content in contents and _can_be_copied(result):
+            yield Reusable(Entry.model_validate_json(line), result, run)
 
 
 def _can_be_copied(result: Result) -> bool:
@@ -122,22 +132,18 @@ def _is_sound(output: Output) -> bool:
     )
 
 
-def copy(context: Context, run: Run, found: Iterable[Reusable]) -> list[Result]:
-    """Copy outputs and write results; return those that are there now.
+def copy(context: Context, run: Run, found: Iterable[Reusable]) -> Iterator[Result]:
+    """Copy outputs and write results; yield those that are there now.
 
     What has changed or gone meanwhile is left out, and is made like anything else.
     """
     started = time.time_ns() // 10**6
     made = (pair for pair in in_parallel(lambda one: _copy(context, run, one), found) if pair)
-    results: list[Result] = []
-    number = 0
-    while some := list(islice(made, _SEGMENT)):
+    for number, some in enumerate(batches(made, _SEGMENT)):
         # For readers, as workers do.
         place = context.layout.segment(COPIER, started, number)
         context.store.put(place, pack(encode_line(result, etag) for result, etag in some))
-        results += [result for result, _ in some]
-        number += 1
-    return results
+        yield from (result for result, _ in some)
 
 
 def _copy(context: Context, run: Run, found: Reusable) -> tuple[Result, str] | None:
@@ -188,31 +194,29 @@ def _result(context: Context, run: Run, found: Reusable, outputs: tuple[Output, 
 
 
 def unneeded(
-    known: KnownJobs,
-    entries: Iterable[Entry],
-    names: Table,
-    copied: Collection[str],
-    redo: Collection[str],
-) -> set[str]:
+    known: KnownJobs, entries: Iterable[Entry], names: Table, copied: Table, redo: Table
+) -> Table:
     """Return those of some inputs that are used only by jobs with copied outputs.
 
     `known` are the run's jobs, `entries` those asked for, `copied` those of them that have such
     outputs now; `redo` are jobs that will be executed in any case.
     """
+    found, needed = Table(), Table()
     if not names:
-        return set()
-    old = _users(known, names)
-    before = _copied_before(known.store, known.layout, {key for key, _ in old} - {*redo})
-    users = old | (_users(entries, names) if copied or before else set())
-    needed = {name for key, name in users if key not in copied and key not in before}
-    return {name for _, name in users} - needed
+        return found
+    before = _copied_before(known, Table(key for key, _ in _users(known, names) if key not in redo))
+    asked = _users(entries, names) if copied or before else ()
+    for key, name in chain(_users(known, names), asked):
+        (found if key in copied or key in before else needed).add(name)
+    return Table(name for name in found if name not in needed)
 
 
-def _users(entries: Iterable[Entry], names: Table) -> set[tuple[str, str]]:
-    """Return the jobs that use some of the inputs, with each such input."""
-    return {(entry.key, f.key) for entry in entries for f in files_of(entry) if f.key in names}
+def _users(entries: Iterable[Entry], names: Table) -> Iterator[tuple[str, str]]:
+    """Go through the jobs that use some of the inputs, with each such input."""
+    return ((entry.key, f.key) for entry in entries for f in files_of(entry) if f.key in names)
 
 
-def _copied_before(store: Store, layout: RunLayout, keys: Collection[str]) -> set[str]:
-    read = read_listed(store, layout, list_results_of(store, layout, keys) if keys else {})
-    return {result.key for result in read if result.copied_from}
+def _copied_before(known: KnownJobs, keys: Table) -> Table:
+    store, layout = known.store, known.layout
+    read = read_listed(store, layout, list_results_of(store, layout, keys)) if keys else ()
+    return Table(result.key for result in read if result.copied_from)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from itertools import islice
 
+from parallelize.runs.manifest import KnownJobs
 from parallelize.runs.results.results import (
     SPLIT_EVERY,
     listed_table,
@@ -16,7 +17,7 @@ from parallelize.runs.results.versions import Versions, with_one
 from parallelize.spool import Spooled, Table
 from parallelize.together import Listed, Together
 from parallelize_core.layout import RunLayout
-from parallelize_core.manifest import Entry, read_entries
+from parallelize_core.manifest import Entry
 from parallelize_core.merge import MERGE, ResultsDigest, is_current, read_record
 from parallelize_core.result import Result
 from parallelize_core.run import Run
@@ -123,7 +124,7 @@ def merge_of(run: Run, layout: RunLayout, results: Versions, *, failed: bool) ->
 
 def all_jobs(store: Store, layout: RunLayout, run: Run) -> Iterator[Entry]:
     """Go through the jobs of the manifest, then the merge, if it was put on the queue."""
-    yield from read_entries(store, layout)
+    yield from KnownJobs(store, layout)
     yield from merge_entry(store, layout, run)
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 
 from parallelize.bulk import get_each, head_each, list_each
+from parallelize.runs.manifest import KnownJobs
 from parallelize.spool import Table
 from parallelize_core import keys
 from parallelize_core.errors import DecodeError, MissingError
 from parallelize_core.layout import Location, RunLayout
-from parallelize_core.manifest import read_entries
 from parallelize_core.result import Cause, Output, Result
 from parallelize_core.segment import read_segment
 from parallelize_core.store import ObjectInfo, Store
+
+Made = tuple[Output, str]
+"""An output, and the input from which it was made."""
 
 SPLIT_EVERY = 10_000
 """Results in a stretch of a listing: ten of S3's pages."""
@@ -71,19 +74,20 @@ def read_results(store: Store, layout: RunLayout, inputs: Iterable[str]) -> Iter
             yield decode_result(layout, place, body)
 
 
-def list_results(store: Store, layout: RunLayout, inputs: Collection[str] = ()) -> dict[str, str]:
+def list_results(store: Store, layout: RunLayout, inputs: Iterable[str] = ()) -> Table:
     """Return the S3 keys of all results with their ETags; giving `inputs` makes it faster."""
-    return {item.key: item.etag for item in _listed(store, layout, inputs)}
+    return listed_table((item.key, item.etag) for item in _listed(store, layout, inputs))
 
 
-def list_results_of(store: Store, layout: RunLayout, inputs: Collection[str]) -> dict[str, str]:
-    """Return the S3 keys of the results of these inputs with their ETags."""
-    places = {*map(layout.result, inputs)}
-    return {i.key: i.etag for i in _listed(store, layout, inputs) if i.key in places}
+def list_results_of(store: Store, layout: RunLayout, inputs: Iterable[str]) -> Table:
+    """Return the S3 keys of the results of these inputs, in order, with their ETags."""
+    places = Table(map(layout.result, inputs))
+    listed = _listed(store, layout, inputs)
+    return listed_table((item.key, item.etag) for item in listed if item.key in places)
 
 
-def _listed(store: Store, layout: RunLayout, inputs: Collection[str]) -> Iterator[ObjectInfo]:
-    splits = map(layout.result, sorted(inputs)[SPLIT_EVERY::SPLIT_EVERY])
+def _listed(store: Store, layout: RunLayout, inputs: Iterable[str]) -> Iterator[ObjectInfo]:
+    splits = map(layout.result, islice(inputs, SPLIT_EVERY, None, SPLIT_EVERY))
     return list_each(store, layout.results.prefix, splits)
 
 
@@ -140,55 +144,68 @@ Marks = Iterable[ObjectInfo] | None
 """Marks that were listed, or None if that is still to be done."""
 
 
-def marked_failed(store: Store, layout: RunLayout, marks: Marks = None) -> list[str]:
+def marked_failed(store: Store, layout: RunLayout, marks: Marks = None) -> Table:
     """Return the inputs whose jobs may have failed; only the result says whether they have."""
     return _marked(store, layout, layout.failures, layout.failure, marks)
 
 
-def marked_silent(store: Store, layout: RunLayout, marks: Marks = None) -> list[str]:
+def marked_silent(store: Store, layout: RunLayout, marks: Marks = None) -> Table:
     """Return the inputs whose jobs may have succeeded without any output; as `marked_failed`."""
     return _marked(store, layout, layout.silences, layout.silence, marks)
 
 
 def _marked(
     store: Store, layout: RunLayout, folder: Location, mark_of: Callable[[str], str], listed: Marks
-) -> list[str]:
-    marks = {item.key for item in (store.list(folder.prefix) if listed is None else listed)}
-    # A shortened mark does not name its input, so look for those in the manifest. It may end a
-    # little early, to avoid cutting a character in two.
-    shortened = {mark for mark in marks if len(mark.encode()) >= keys.MAX_S3_KEY_BYTES - 3}
-    found = [folder.relative(mark) for mark in marks - shortened]
-    if shortened:
-        known = (entry.key for entry in read_entries(store, layout))
-        found += [key for key in known if mark_of(key) in shortened]
-    return sorted(found)
+) -> Table:
+    found, shortened = Table(), Table()
+    for mark in store.list(folder.prefix) if listed is None else listed:
+        # A shortened mark does not name its input, so look for those in the manifest. It may end a
+        # little early, to avoid cutting a character in two.
+        if len(mark.key.encode()) >= keys.MAX_S3_KEY_BYTES - 3:
+            shortened.add(mark.key)
+        else:
+            found.add(folder.relative(mark.key))
+    for entry in KnownJobs(store, layout) if shortened else ():
+        if mark_of(entry.key) in shortened:
+            found.add(entry.key)
+    return found
 
 
 def failed_results(store: Store, layout: RunLayout, marks: Marks = None) -> list[Result]:
-    """Read the results of the jobs that failed, in the order of their keys."""
+    """Return the results of the jobs that failed, in the order of their keys."""
+    return sorted(read_failed(store, layout, marks), key=lambda result: result.key)
+
+
+def read_failed(store: Store, layout: RunLayout, marks: Marks = None) -> Iterator[Result]:
+    """Read the results of the jobs that failed, in any order; if they are many, without logs."""
     marked = marked_failed(store, layout, marks)
     if len(marked) > SINGLE_READS:
-        found = read_listed(store, layout, list_results_of(store, layout, marked))
-        results: Iterable[Result] = sorted(found, key=lambda result: result.key)
+        results = read_listed(store, layout, list_results_of(store, layout, marked))
     else:
         results = read_results(store, layout, marked)
-    return [result for result in results if result.status == "failed"]
+    return (result for result in results if result.status == "failed")
 
 
-def still_stored(
-    store: Store, location: Location, made: Sequence[tuple[Output, str]]
-) -> list[tuple[Output, str]]:
-    """Return the outputs except those that another input's output of the same name has replaced.
+def still_stored(store: Store, location: Location, made: Iterable[Made]) -> Iterator[Made]:
+    """Go through the outputs except those that another input's output of the same name replaced.
 
-    `made` has each with its input. Where inputs may replace each other's outputs, only S3 knows
-    which came last; it is asked about names that occur several times.
+    `made` has each with its input, and is gone through several times. Where inputs may replace
+    each other's outputs, only S3 knows which came last; it is asked about names that occur more
+    than once.
     """
-    times = Counter(output.key for output, _ in made)
-    clashing = [key for key, count in times.items() if count > 1]
-    heads = head_each(store, map(location.key, clashing))
-    last = {key: there.etag for key, there in zip(clashing, heads, strict=True) if there}
-    chosen: dict[str, tuple[Output, str]] = {}
-    for output, maker in made:
-        if output.key not in chosen or last.get(output.key) == output.etag:
-            chosen[output.key] = (output, maker)
-    return list(chosen.values())
+    names, clashing = Table(), Table()
+    for output, _ in made:
+        if not names.add(output.key):
+            clashing.add(output.key)
+    there = zip(clashing, head_each(store, map(location.key, clashing)), strict=True)
+    last = Table()
+    for name, found in there:
+        last.put(name, (found.etag if found else None,))
+    chosen = Table()
+    for place, (output, _) in enumerate(made):
+        is_last = last.get(output.key) == (output.etag,)
+        if is_last or (output.key in clashing and output.key not in chosen):
+            chosen.put(output.key, (place,))
+    for place, (output, maker) in enumerate(made):
+        if chosen.get(output.key) in {None, (place,)}:
+            yield output, maker

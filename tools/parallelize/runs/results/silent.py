@@ -6,8 +6,9 @@ wrote is lost. Agents mark each such file, so reporting them costs only a listin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 
 from parallelize.console import escape, shown
@@ -49,13 +50,13 @@ def among(run: Run, results: Iterable[Result]) -> Silent:
     return Silent(len(found), found[:READ])
 
 
-def of_marks(keys: Sequence[str], read: Callable[[Sequence[str]], Iterable[Result]]) -> Silent:
+def of_marks(keys: Collection[str], read: Callable[[Sequence[str]], Iterable[Result]]) -> Silent:
     """Count the marked inputs `keys`, and check the first few; `read` reads their results.
 
     A mark says only that a job may have ended silently, because of a crash or a retry; so those
     whose results say otherwise are left out.
     """
-    first = keys[:READ]
+    first = [*islice(keys, READ)]
     found = tuple(result for result in read(first) if is_silent(result))
     return Silent(len(keys) - len(first) + len(found), found)
 
@@ -68,10 +69,9 @@ def find_silent(store: Store, layout: RunLayout, run: Run, marks: Marks = None) 
     return of_marks(marked, lambda keys: read_results(store, layout, keys))
 
 
-def silent_results(store: Store, layout: RunLayout) -> list[Result]:
+def silent_results(store: Store, layout: RunLayout) -> Iterator[Result]:
     """Read the results of all such files, in the order of their keys."""
-    found = read_results(store, layout, marked_silent(store, layout))
-    return [result for result in found if is_silent(result)]
+    return filter(is_silent, read_results(store, layout, marked_silent(store, layout)))
 
 
 def told_silent(silent: Silent) -> list[str]:

@@ -8,13 +8,14 @@ So wherever a redo is interrupted, no earlier output is lost before it is replac
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from secrets import token_hex
 
 from parallelize.bulk import get_if_there
 from parallelize.context import Context
 from parallelize.runs.results.results import list_results, read_listed
 from parallelize.runs.results.silent import among
+from parallelize.spool import Table
 from parallelize_core.errors import DecodeError
 from parallelize_core.layout import RunLayout
 from parallelize_core.owner import OWNER, OWNER_RUN, owner_mark, run_mark
@@ -58,7 +59,7 @@ def sweep(context: Context, run: Run, kept: Iterable[ObjectInfo] | None = None) 
         settled = [
             (etag, old)
             for etag, old in lines
-            if (new := current.get(old.key)) and listed[layout.result(old.key)] != etag
+            if (new := current.get(old.key)) and listed.get(layout.result(old.key)) != (etag,)
             and _replaces(run, new)
         ]  # fmt: skip
         for _, old in settled:
@@ -81,10 +82,10 @@ def _replaces(run: Run, new: Result) -> bool:
 
 
 def _current(
-    store: Store, layout: RunLayout, lines: list[tuple[str, Result]], listed: Mapping[str, str]
+    store: Store, layout: RunLayout, lines: list[tuple[str, Result]], listed: Table
 ) -> dict[str, Result]:
     places = {layout.result(old.key) for _, old in lines}
-    there = {place: listed[place] for place in places if place in listed}
+    there = {place: row[0] for place in places if (row := listed.get(place))}
     return {result.key: result for result in read_listed(store, layout, there)}
 
 

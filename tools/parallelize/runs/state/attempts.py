@@ -12,6 +12,7 @@ from parallelize.runs.results.failed import label
 from parallelize.runs.results.merge import all_jobs
 from parallelize.runs.results.results import read_result
 from parallelize.runs.results.silent import not_delivered
+from parallelize.spool import Table
 from parallelize.units import show_size
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
 from parallelize_core.layout import RunLayout
@@ -106,7 +107,7 @@ def read_attempts(context: Context, file: str, number: int | None = None) -> lis
     """
     store, layout = context.store, context.layout
     run = load_run(store, context)
-    known = [entry.key for entry in all_jobs(store, layout, run)]
+    known = Table(entry.key for entry in all_jobs(store, layout, run))
     found = read_records(store, layout, find_key(known, file, key_of_path(context, file)))
     if wanted := [record for record in found if number in {None, record.attempt}]:
         return wanted
