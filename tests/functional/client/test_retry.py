@@ -15,6 +15,7 @@ from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.retry import retry_jobs
 from parallelize.runs.record.ownership import load_run
 from parallelize.runs.record.run_record import drafted, publish
+from parallelize.runs.results import results
 from parallelize.runs.results.results import failed_results, read_result
 from parallelize.runs.state.attempts import read_attempts
 from parallelize_core.config import DrainSettings
@@ -39,6 +40,21 @@ def failed(project: Project) -> Project:
     project.finish("deep/bad.txt", failed=True)
     project.finish("good.txt", "good.csv")
     return project
+
+
+def test_failures_that_are_too_many_to_be_read_one_by_one_keep_their_logs(
+    failed: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "SINGLE_READS", 1)
+    for key in ("bad one.txt", "deep/bad.txt"):
+        before = read_result(failed.store, failed.layout, key)
+        assert before
+        logged = before.model_copy(update={"log": f"said by {key}\n"})
+        failed.store.put(failed.layout.result(key), logged.encode())
+    assert failed.call("retry") == 0
+    assert waiting(failed) == ["bad one.txt", "deep/bad.txt"]
+    [attempt] = read_attempts(failed.context, "deep/bad.txt")
+    assert attempt.log == "said by deep/bad.txt\n"
 
 
 def waiting(project: Project) -> list[str]:

@@ -9,8 +9,10 @@ have retried the job meanwhile, and it may have succeeded.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain
 
 from parallelize.console import quoted, shown
 from parallelize.context import Context
@@ -19,9 +21,10 @@ from parallelize.runs.jobs.plan import with_files
 from parallelize.runs.record.ownership import adopt, check_ours, load_run, loaded
 from parallelize.runs.record.run_record import check_same_places, drafted, publish, with_inputs_of
 from parallelize.runs.results.merge import all_jobs
-from parallelize.runs.results.results import failed_results, read_result
+from parallelize.runs.results.results import read_failed, read_result, read_results
 from parallelize.runs.results.silent import among, find_silent, silent_results, told_silent
 from parallelize.runs.state.resume import resume
+from parallelize.spool import Row, Table, batches
 from parallelize.transfers import in_parallel
 from parallelize.units import plural
 from parallelize_core.config import AgentConfig
@@ -37,6 +40,9 @@ from parallelize_core.store import Store
 
 DELAY_SECONDS = int(AgentConfig.model_fields["run_refresh_seconds"].default)
 """A worker reads run.json this often; the message waits until all have seen the new one."""
+
+CHUNK = 100
+"""Jobs that a crash may leave with neither result nor message."""
 
 _DEAD_LEASE_SECONDS = 60
 
@@ -65,11 +71,11 @@ class Job:
 
 def planned(
     context: Context, files: Sequence[str], *, again: bool = False, silent: bool = False
-) -> list[str]:
+) -> Iterator[str]:
     """Say which jobs `retry_jobs` would send; raises the same errors."""
     run = load_run(context.store, context)
     chosen = _chosen(context, run, files, again=again, silent=silent)
-    return [f"would send {shown(job.key)} again" for job in chosen]
+    return (f"would send {shown(key)} again" for key in chosen)
 
 
 def retry_jobs(
@@ -83,11 +89,10 @@ def retry_jobs(
     adopt(context, found)
     renewed = _renew(context, store, run)
     queues = context.make_queues()
-    clear_dead(queues.dead, {job.key for job in jobs})
+    clear_dead(queues.dead, jobs)
     sent = 0
-    # In chunks, so that a crash leaves few jobs without a result and a message.
-    for start in range(0, len(jobs), 100):
-        sent += _send_again(context, run, jobs[start : start + 100], queues.main)
+    for chunk in batches(jobs, CHUNK):
+        sent += _send_again(context, run, _as_chosen(context, jobs, chunk), queues.main)
     if sent < len(jobs):
         context.tell(
             f"{plural(len(jobs) - sent, 'job')} left alone: another client has retried them"
@@ -116,6 +121,21 @@ def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -
     store.delete(mark(job.key) for job in taken for mark in marks)
     queue.send([entries[job.key].message(run.name).encode() for job in taken], DELAY_SECONDS)
     return len(taken)
+
+
+def _as_chosen(context: Context, chosen: Table, keys: Sequence[str]) -> list[Job]:
+    """Read the results of some jobs with their logs; leave out those that have another by now."""
+    found = read_results(context.store, context.layout, keys)
+    results = {result.key: result for result in found}
+    jobs = [Job(key, results.get(key)) for key in keys]
+    return [
+        job for job in jobs if job.result is None or _version(job.result) == chosen.get(job.key)
+    ]
+
+
+def _version(result: Result) -> Row:
+    """Return what tells a result from others of its job, its log apart."""
+    return (sha256(result.model_copy(update={"log": ""}).encode()).digest(),)
 
 
 def _is_corrected(entry: Entry, known: Mapping[str, str]) -> bool:
@@ -170,24 +190,32 @@ def _key(body: str) -> str | None:
 
 def _chosen(
     context: Context, run: Run, files: Sequence[str], *, again: bool, silent: bool
-) -> list[Job]:
-    """Return the jobs to send again; UsageError for a named file that should not be."""
+) -> Table:
+    """Return the jobs to send again, with the `_version` of the result of each that has one.
+
+    Raises UsageError for a named file that should not be.
+    """
     if again and not files:
         raise UsageError(
             "--again needs the names of files",
             "without names, you would pay for the whole run again",
             "parallelize retry --again FILE, or another run: --run NAME",
         )  # fmt: skip
-    failed = failed_results(context.store, context.layout)
-    if silent:
-        failed += silent_results(context.store, context.layout)
+    failed = Table()
+    also = silent_results(context.store, context.layout) if silent else ()
+    for result in chain(read_failed(context.store, context.layout), also):
+        failed.put(result.key, _version(result))
     if not files and not failed:
         raise _nothing_to_retry(context, run)
-    by_key = {result.key: result for result in failed}
     if not files:
-        return [Job(result.key, result) for result in failed]
-    keys = dict.fromkeys(_find(context, run, by_key, file) for file in files)
-    return [Job(key, by_key.get(key) or _finished(context, run, key, again=again)) for key in keys]
+        return failed
+    named = Table(_find(context, run, failed, file) for file in files)
+    for key in named:
+        if row := failed.get(key):
+            named.put(key, row)
+        elif there := _finished(context, run, key, again=again):
+            named.put(key, _version(there))
+    return named
 
 
 def _nothing_to_retry(context: Context, run: Run) -> NothingToDoError:
@@ -202,7 +230,7 @@ def _find(context: Context, run: Run, failed: Collection[str], file: str) -> str
     path_key = key_of_path(context, file)
     if matches(failed, file, path_key):
         return find_key(failed, file, path_key)
-    every = [entry.key for entry in all_jobs(context.store, context.layout, run)]
+    every = Table(entry.key for entry in all_jobs(context.store, context.layout, run))
     if matches(every, file, path_key):
         return find_key(every, file, path_key)
     raise no_such_file(file, every, "parallelize failures   lists those that have failed")
