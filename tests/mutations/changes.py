@@ -68,8 +68,8 @@ MUTATIONS = (
         "copy-of-the-same-work",
         "only a result with the very content key is copied",
         REUSE,
-        "        if entry and result.content in contents and _can_be_copied(result):\n",
-        "        if entry and _can_be_copied(result):\n",
+        "        if result.content in contents and _can_be_copied(result):\n",
+        "        if contents and _can_be_copied(result):\n",
         (f"{COPIES}test_another_input_is_executed_and_the_rest_is_copied",),
     ),
     Mutation(
