@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 from tests.functional.client.conftest import Project
@@ -31,6 +32,8 @@ main()
 
 AWSS = {"boto3", "botocore"}
 
+KEYS = ("aws_access_key_id", "aws_secret_access_key")
+
 LIBRARIES = {"annotated_types", "attr", "attrs", "cyclopts", "httptools", "platformdirs",
              "pydantic", "pydantic_core", "typing_extensions", "typing_inspection"}  # fmt: skip
 """What the four commands need: to read the command line and the settings, and to speak HTTP."""
@@ -38,7 +41,7 @@ LIBRARIES = {"annotated_types", "attr", "attrs", "cyclopts", "httptools", "platf
 TAKEN_ALONG = {"_distutils_hack"}
 """By setuptools, where it is installed."""
 
-OURS = {"prep": 138, "enqueue": 90, "status": 99, "download": 103}
+OURS = {"prep": 139, "enqueue": 91, "status": 100, "download": 104}
 """How many modules of our own each imports at most; one takes half a millisecond."""
 
 
@@ -48,7 +51,7 @@ def modules_of(*command: str) -> set[str]:
         [sys.executable, "-c", LOOK, *command], capture_output=True, text=True, check=True
     )
     said, code, *modules = done.stdout.splitlines()[-1].split()
-    assert (said, code) == ("imported", "0")
+    assert (said, code) == ("imported", "0"), done.stderr
     return set(modules)
 
 
@@ -84,6 +87,26 @@ def test_a_setting_that_only_it_understands_brings_it_in(
     assert awss_of("prep") == AWSS
     monkeypatch.delenv("AWS_MAX_ATTEMPTS")
     assert awss_of("prep") == set()
+
+
+def test_a_profile_with_a_region_and_keys_does_not_bring_it_in(
+    plain: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path.home() / ".aws"
+    folder.mkdir()
+    keys = [f"{name} = {os.environ[name.upper()]}\n" for name in KEYS]
+    (folder / "credentials").write_text("".join(["[lab]\n", *keys]))
+    config = folder / "config"
+    config.write_text(f"[profile lab]\nregion = {plain.context.region}\n")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        if name != "AWS_ENDPOINT_URL":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    assert awss_of("prep") == set()
+    assert awss_of("enqueue") == set()
+    with config.open("a") as file:
+        file.write("retry_mode = standard\n")
+    assert awss_of("prep") == AWSS
 
 
 def test_a_usual_command_imports_only_what_it_needs(plain: Project) -> None:
