@@ -38,6 +38,9 @@ SORTED_ROWS = 20_000
 FEW_ROWS = 5000
 """A table with more rows than this goes to disk."""
 
+FEW_BYTES = 4 * 1024 * 1024
+"""So does one with more than this: the line of a job may name thousands of files."""
+
 _PARTS = 64
 
 _CACHE_KIB = 1024
@@ -155,7 +158,7 @@ class Table:
     def __init__(self, keys: Iterable[str] = ()) -> None:
         self._few: dict[str, Row] = {}
         self._database: sqlite3.Connection | None = None
-        self._count = 0
+        self._count = self._bytes = 0
         for key in keys:
             self.add(key)
 
@@ -186,7 +189,7 @@ class Table:
         if self.add(key, row):
             return
         if self._database is None:
-            self._few[key] = row
+            self._keep(key, row)
         else:
             statement = "UPDATE rows SET row = ? WHERE key = ?"
             self._ask(statement, marshal.dumps(row), _bytes(key))
@@ -222,11 +225,15 @@ class Table:
     def _add_to_few(self, key: str, row: Row) -> bool:
         if key in self._few:
             return False
-        self._few[key] = row
         self._count += 1
-        if self._count > FEW_ROWS:
-            self._move_to_disk()
+        self._keep(key, row)
         return True
+
+    def _keep(self, key: str, row: Row) -> None:
+        self._few[key] = row
+        self._bytes += len(key) + len(marshal.dumps(row))
+        if self._count > FEW_ROWS or self._bytes > FEW_BYTES:
+            self._move_to_disk()
 
     def _move_to_disk(self) -> None:
         try:

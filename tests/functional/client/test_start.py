@@ -41,7 +41,7 @@ LIBRARIES = {"annotated_types", "attr", "attrs", "cyclopts", "httptools", "platf
 TAKEN_ALONG = {"_distutils_hack"}
 """By setuptools, where it is installed."""
 
-OURS = {"prep": 139, "enqueue": 91, "status": 100, "download": 104}
+OURS = {"prep": 140, "enqueue": 91, "status": 100, "download": 104}
 """How many modules of our own each imports at most; one takes half a millisecond."""
 
 

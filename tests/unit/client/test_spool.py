@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parallelize import spool
-from parallelize.spool import BATCH, FEW_ROWS, SORTED_ROWS, Hashes, Row, Spooled, Table
+from parallelize.spool import BATCH, FEW_BYTES, FEW_ROWS, SORTED_ROWS, Hashes, Row, Spooled, Table
 from parallelize_core.errors import UsageError
 
 
@@ -90,6 +90,14 @@ def test_a_large_table_is_on_disk_and_leaves_no_file_there(cache: Path) -> None:
     assert list(cache.iterdir()) == []
     assert len(table) == len(set(table)) == FEW_ROWS + 1
     assert len(rows) == 10 * BATCH
+
+
+def test_a_table_of_few_long_rows_is_on_disk_too() -> None:
+    table = Table()
+    for number in range(5):
+        table.put("the same", (str(number) * (FEW_BYTES // 4),))
+    assert table._database is not None
+    assert table.get("the same") == ("4" * (FEW_BYTES // 4),)
 
 
 def test_a_disk_without_room_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
