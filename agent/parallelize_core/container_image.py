@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -56,8 +55,7 @@ class Image(Contract):
         return self.digest.removeprefix("sha256:")
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """An image in a registry, as people write it: by its tag or its digest."""
 
     repository: str

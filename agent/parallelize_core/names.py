@@ -11,7 +11,7 @@ stack's name has no hyphen, so that `lab-*` in a policy never means the things o
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from parallelize_core.lane import Lane
 
@@ -32,8 +32,7 @@ def checked_stack(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """The names of a run of a stack; without `run`, of the stack and of all its runs."""
 
     run: str = ""
@@ -46,11 +45,11 @@ class Names:
     @property
     def of_all_runs(self) -> Names:
         """The names of the stack, whatever the run."""
-        return replace(self, run="", lane=Lane.MAIN)
+        return self._replace(run="", lane=Lane.MAIN)
 
     def of_lane(self, lane: Lane) -> Names:
         """Return the names of another lane of the run."""
-        return replace(self, lane=lane)
+        return self._replace(lane=lane)
 
     @property
     def queue(self) -> str:

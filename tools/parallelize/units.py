@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from parallelize_core.record import MAX_MOMENT
 
@@ -43,8 +43,7 @@ def parse_duration(value: object) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """From `least` to `most`; None for no upper limit."""
 
     least: int

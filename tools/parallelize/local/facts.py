@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import InstanceTypeDef
@@ -80,8 +80,7 @@ class InstanceFacts:
         return self.zone[:-1]
 
 
-@dataclass(frozen=True)
-class Notices:
+class Notices(NamedTuple):
     """What EC2 has announced to an instance: an interruption, or a higher risk of one."""
 
     interruption: datetime | None = None

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parallelize import bucket, region
 from parallelize.console import few, shown
@@ -95,8 +95,7 @@ _NOT_TOLD = {"noun", "outdated"}
 CHANGED = "the environment or the settings of the run have changed since it was prepared"
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """What `prep` did."""
 
     run: str
@@ -124,7 +123,7 @@ class Prepared:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        told = {name: value for name, value in vars(self).items() if name not in _NOT_TOLD}
+        told = {name: value for name, value in self._asdict().items() if name not in _NOT_TOLD}
         return {"schema": 1, **told}
 
 
