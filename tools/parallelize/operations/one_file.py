@@ -18,9 +18,10 @@ from typing import Any
 
 from parallelize.console import escape, shown
 from parallelize.context import Context
+from parallelize.fleet.tags import PLAIN
 from parallelize.local import cloud as local_cloud
 from parallelize.local.enter import enter_local_cloud, local_defaults
-from parallelize.local.facts import PLAIN_TAG, WORKER_PATH
+from parallelize.local.facts import WORKER_PATH
 from parallelize.operations import clean, prep
 from parallelize.operations.crew import Judge, launch_missing
 from parallelize.operations.download import SOME_FAILED, fetch
@@ -177,7 +178,7 @@ def for_one(resolved: Resolved) -> Resolved:
         resolved,
         run=settings.run.model_copy(update=run),
         output=settings.output.model_copy(update={"to": None}),
-        aws=AwsTable(tags={PLAIN_TAG: "true"}),
+        aws=AwsTable(tags={PLAIN: "true"}),
         workers=settings.workers.model_copy(update={"count": 1, "autoscale": False}),
     )
     return local.with_defaults(local_defaults(workers=1), "the local cloud")

@@ -18,7 +18,7 @@ from tests.functional.core.transport.scripted import (
     served,
 )
 
-from parallelize_core.charges import RequestCounts
+from parallelize_core.clients import RequestCounts
 from parallelize_core.errors import (
     AccessError,
     UnavailableError,
