@@ -335,7 +335,7 @@ def with_local_image(resolved: Resolved) -> Resolved:
     from parallelize.fleet.images import AUTO
 
     others = {key: source for key, source in resolved.sources.items() if key != "workers.ami"}
-    free = replace(resolved, sources=others)
+    free = resolved._replace(sources=others)
     return free.with_defaults({"workers.ami": AUTO}, "the local cloud")
 
 

@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -154,7 +154,7 @@ _NOT_FOUND = re.compile("not found|No such file", re.IGNORECASE)
 
 def with_tables(resolved: Resolved, **tables: Table) -> Resolved:
     """Return the settings with these tables replaced."""
-    return replace(resolved, settings=resolved.settings.model_copy(update=tables))
+    return resolved._replace(settings=resolved.settings.model_copy(update=tables))
 
 
 def for_one(resolved: Resolved) -> Resolved:

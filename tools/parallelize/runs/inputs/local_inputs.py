@@ -14,7 +14,6 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -49,8 +48,7 @@ PLACES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LocalInput:
+class LocalInput(NamedTuple):
     """A local file that will be the input `key`."""
 
     key: str

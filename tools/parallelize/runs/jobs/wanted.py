@@ -42,8 +42,7 @@ class Asked(NamedTuple):
     shape: Shape = PLAIN
 
 
-@dataclass(frozen=True)
-class Shaped:
+class Shaped(NamedTuple):
     """The jobs to add, their files, and the files that belong to no job."""
 
     plan: JobPlan
