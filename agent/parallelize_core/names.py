@@ -18,13 +18,13 @@ from parallelize_core.lane import Lane
 FIRST = "parallelize"
 """The name of the stack that nobody has given a name."""
 
-STACK_NAME = re.compile(r"[a-z][a-z0-9]{0,13}")
+STACK_NAME = r"[a-z][a-z0-9]{0,13}"
 """Lower case for S3; SQS's 80 characters have to fit a run's name of 60, two hyphens and "dead"."""
 
 
 def checked_stack(name: str) -> str:
     """Return `name` if it can name a stack; raise ValueError if it cannot."""
-    if not STACK_NAME.fullmatch(name):
+    if not re.fullmatch(STACK_NAME, name):
         raise ValueError(
             f'"{name}" cannot name a stack: use 1 to 14 lower-case letters and digits, '
             "and begin with a letter"

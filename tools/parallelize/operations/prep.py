@@ -16,6 +16,7 @@ read and jobs may not, and nowhere else.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -72,9 +73,9 @@ def notify_of(context: Context) -> Notify | None:
     from parallelize.fleet.alarms import topic_arn
     from parallelize_core.notify import Notify
 
-    if WEBHOOK.match(target):
+    if re.match(WEBHOOK, target):
         return Notify(url=target)
-    if not EMAIL.fullmatch(target):
+    if not re.fullmatch(EMAIL, target):
         return Notify(command=tuple(shlex.split(target)))
     if context.elsewhere:
         context.tell("run.notify: no e-mail will be sent, because only a stack on AWS has a topic")
