@@ -7,9 +7,9 @@ import base64
 import ssl
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from parallelize_core.transport.connection import (
@@ -32,8 +32,7 @@ LOOK_SECONDS = 0.5
 """How often the deadlines of all connections are checked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(NamedTuple):
     """A proxy; `authorization` is the header's value, or empty."""
 
     host: str
@@ -55,8 +54,7 @@ class Proxy:
         return cls(parts.hostname or "", parts.port or (443 if tls else 80), tls, authorization)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """A server, and how to reach it."""
 
     host: str
