@@ -109,10 +109,10 @@ class Context:
         aws, found = self.settings.aws, region_from(os.environ)
         region = aws.region or (found[0] if found else "")
         # What has opened a session may listen to all that goes through it.
-        if aws.profile or "session" in vars(self):
+        if "session" in vars(self):
             return None
-        plain = Plain.of(os.environ, region)
-        known = plain and plain.find_keys and (plain.local or is_known(region))
+        plain = Plain.of(os.environ, region, profile=aws.profile or "")
+        known = plain and plain.find_keys and (plain.local or is_known(plain.region))
         return plain if known else None
 
     @cached_property
