@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -99,8 +99,7 @@ class Entry(Contract):
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """An immutable piece of the manifest, numbered from 0."""
 
     number: int

@@ -8,9 +8,9 @@ import ssl
 import sys
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from parallelize_core.transport.connection import (
@@ -40,8 +40,7 @@ after 30 ms, so many carry 4,200 small requests a second, which is about what on
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(NamedTuple):
     """A proxy; `authorization` is the header's value, or empty."""
 
     host: str
@@ -63,8 +62,7 @@ class Proxy:
         return cls(parts.hostname or "", parts.port or (443 if tls else 80), tls, authorization)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """A server, and how to reach it."""
 
     host: str

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
+from typing import NamedTuple
 
 from parallelize import spool
 from parallelize.bulk import get_each
@@ -75,8 +76,7 @@ KeyAndBody = tuple[str, str]
 """A job's key, and the body of its first message."""
 
 
-@dataclass(frozen=True)
-class Enqueued:
+class Enqueued(NamedTuple):
     """What `enqueue` did."""
 
     run: str

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import NamedTuple
 
 from parallelize.context import Context
 from parallelize.runs.inputs.input_files import (
@@ -33,8 +34,7 @@ from parallelize_core.files import InputFile, files_of
 PLAIN = Shape()
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What this machine knows: the local files (None if they are in S3), and listed jobs."""
 
     found: FoundInputs | None
@@ -42,8 +42,7 @@ class Asked:
     shape: Shape = PLAIN
 
 
-@dataclass(frozen=True)
-class Shaped:
+class Shaped(NamedTuple):
     """The jobs to add, their files, and the files that belong to no job."""
 
     plan: JobPlan
