@@ -58,7 +58,8 @@ from parallelize_agent.reporting.segments import SegmentWriter
 from parallelize_agent.reporting.silence import SilenceBreaker
 from parallelize_agent.shutdown import Shutdown, words
 from parallelize_agent.worker import Worker
-from parallelize_core.charges import Charges, RequestCounts, charges
+from parallelize_core.charges import Charges, charges
+from parallelize_core.clients import RequestCounts
 from parallelize_core.clock import boot_seconds
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ServiceError, UnavailableError

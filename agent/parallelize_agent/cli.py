@@ -40,7 +40,7 @@ from parallelize_agent.process.short_turns import take_larger_share, take_short_
 from parallelize_agent.reporting.cloud_log import CloudLog, without_words_of_commands
 from parallelize_agent.shutdown import ShutdownReason, words
 from parallelize_agent.worker import Worker
-from parallelize_core.charges import RequestCounts
+from parallelize_core.clients import RequestCounts
 from parallelize_core.config import AgentConfig
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.heartbeat import WorkerState

@@ -19,7 +19,7 @@ from parallelize_agent.reporting.cloud_log import CloudLog
 from parallelize_agent.reporting.metrics import Publisher
 from parallelize_agent.shutdown import ShutdownReason
 from parallelize_core.async_clients import AsyncClients
-from parallelize_core.charges import RequestCounts
+from parallelize_core.clients import RequestCounts
 from parallelize_core.config import AgentConfig
 from parallelize_core.lane import Lane
 from parallelize_core.queue import AsyncQueue

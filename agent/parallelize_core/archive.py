@@ -13,8 +13,8 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from parallelize_core import keys
 from parallelize_core.errors import UsageError
@@ -25,8 +25,7 @@ _CHUNK_BYTES = 1024 * 1024
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """An entry that may be unpacked; `link` is where a symbolic link points, else None."""
 
     info: zipfile.ZipInfo

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from parallelize_core.bucket_terms import NO_TERMS, Terms
-from parallelize_core.charges import RequestCounts
+from parallelize_core.clients import RequestCounts
 from parallelize_core.errors import UnavailableError
 from parallelize_core.parts import PARTS_AT_ONCE
 from parallelize_core.queue import AsyncQueue

@@ -6,9 +6,11 @@ boto3 is imported when a session is made: it takes longer than everything else i
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from parallelize_core.parts import PARTS_AT_ONCE
 from parallelize_core.queue import Queue
@@ -27,6 +29,9 @@ READ_TIMEOUT_SECONDS = 60
 """Well above the 20 s of a long poll."""
 
 MAX_ATTEMPTS = 8
+
+SQS_CHUNK_BYTES = 64 * 1024
+"""Each started chunk of a payload is charged as a request: https://aws.amazon.com/sqs/pricing/"""
 
 
 @translated("AWS")
@@ -94,3 +99,46 @@ class Clients:
         from parallelize_core.boto_queue import SQSQueue  # noqa: PLC0415 - see above
 
         return SQSQueue(self.sqs, url)
+
+
+@dataclass(eq=False)
+class RequestCounts:
+    """The requests that a process has sent to AWS, every attempt, by their price."""
+
+    s3_writes: int = 0
+    s3_reads: int = 0
+    sqs: int = 0
+    metrics: int = 0
+    log_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def count(self, service: str, method: str, query: str, size: int) -> None:
+        """Count a request to a service, as botocore calls it, with a body of `size` bytes."""
+        with self._lock:
+            if service == "s3":
+                self._count_s3(method, query)
+            elif service == "sqs":
+                self.sqs += 1 + size // SQS_CHUNK_BYTES
+            elif service == "cloudwatch":
+                self.metrics += 1
+            elif service == "cloudwatch-logs":
+                self.log_bytes += size
+
+    def _count_s3(self, method: str, query: str) -> None:
+        """https://aws.amazon.com/s3/pricing/: deletions are free, listings cost as much as PUT."""
+        if method == "DELETE" or query.startswith("delete"):
+            return
+        if method in {"GET", "HEAD"} and "list-type=" not in query:
+            self.s3_reads += 1
+        else:
+            self.s3_writes += 1
+
+    def watch(self, client: Any) -> None:
+        """Count what a client of boto3 or botocore sends from now on."""
+        client.meta.events.register("before-send", self._before_send)
+
+    def _before_send(self, request: Any, event_name: str, **_: object) -> None:
+        service = event_name.split(".")[1]
+        body = request.body
+        size = len(body) if service != "s3" and isinstance(body, bytes | str) else 0
+        self.count(service, request.method, urlsplit(request.url).query, size)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -16,7 +15,7 @@ DIGEST = r"^sha256:[0-9a-f]{64}$"
 REPOSITORY = r"^[a-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+$"
 """https://github.com/distribution/reference, always with the registry's host."""
 
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 
 DOCKER, OCI, ARCHIVES = "docker://", "oci:", ("oci-archive:", "docker-archive:")
 """How names of images in settings begin, by where the image is; the names are skopeo's."""
@@ -56,8 +55,7 @@ class Image(Contract):
         return self.digest.removeprefix("sha256:")
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """An image in a registry, as people write it: by its tag or its digest."""
 
     repository: str
@@ -75,7 +73,7 @@ class Reference:
         name, _, tag = last.partition(":")
         repository = _whole(folder + slash + name)
         if not re.fullmatch(REPOSITORY.strip("^$"), repository) or not (
-            (not tag or _TAG.fullmatch(tag)) and (not digest or re.fullmatch(DIGEST, digest))
+            (not tag or re.fullmatch(_TAG, tag)) and (not digest or re.fullmatch(DIGEST, digest))
         ):
             raise UsageError(
                 f"{text!a} is not the name of an image",

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from json.encoder import encode_basestring
-from typing import Annotated, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from pydantic import AfterValidator, Field
 
@@ -108,8 +108,7 @@ class Corrected(Protocol):
     def __contains__(self, key: object, /) -> bool: ...
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """An immutable piece of the manifest, numbered from 0."""
 
     number: int

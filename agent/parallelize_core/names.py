@@ -11,20 +11,20 @@ stack's name has no hyphen, so that `lab-*` in a policy never means the things o
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from parallelize_core.lane import Lane
 
 FIRST = "parallelize"
 """The name of the stack that nobody has given a name."""
 
-STACK_NAME = re.compile(r"[a-z][a-z0-9]{0,13}")
+STACK_NAME = r"[a-z][a-z0-9]{0,13}"
 """Lower case for S3; SQS's 80 characters have to fit a run's name of 60, two hyphens and "dead"."""
 
 
 def checked_stack(name: str) -> str:
     """Return `name` if it can name a stack; raise ValueError if it cannot."""
-    if not STACK_NAME.fullmatch(name):
+    if not re.fullmatch(STACK_NAME, name):
         raise ValueError(
             f'"{name}" cannot name a stack: use 1 to 14 lower-case letters and digits, '
             "and begin with a letter"
@@ -32,8 +32,7 @@ def checked_stack(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """The names of a run of a stack; without `run`, of the stack and of all its runs."""
 
     run: str = ""
@@ -46,11 +45,11 @@ class Names:
     @property
     def of_all_runs(self) -> Names:
         """The names of the stack, whatever the run."""
-        return replace(self, run="", lane=Lane.MAIN)
+        return self._replace(run="", lane=Lane.MAIN)
 
     def of_lane(self, lane: Lane) -> Names:
         """Return the names of another lane of the run."""
-        return replace(self, lane=lane)
+        return self._replace(lane=lane)
 
     @property
     def queue(self) -> str:

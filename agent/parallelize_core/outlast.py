@@ -13,8 +13,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from parallelize_core.errors import ParallelizeError, ThrottledError, code_of
 
@@ -24,8 +23,7 @@ TELL_AFTER_SECONDS = 5.0
 MAX_PAUSE_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class Passing:
+class Passing(NamedTuple):
     """An answer that passes by itself: error codes, perhaps with `words`, for up to `seconds`."""
 
     what: str

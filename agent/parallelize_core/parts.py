@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, wait
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 Made = TypeVar("Made")
 
@@ -24,8 +23,7 @@ PARTS_AT_ONCE = 8
 """For all objects of a process together."""
 
 
-@dataclass(frozen=True)
-class ObjectPart:
+class ObjectPart(NamedTuple):
     """A piece of an object, in bytes; parts are numbered from 1."""
 
     number: int

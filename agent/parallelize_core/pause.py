@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from parallelize_core.clock import utc_now
 from parallelize_core.errors import ServiceError
@@ -110,8 +110,7 @@ FIRST = 20
 """A run whose first jobs, this many, have all failed is halted whatever its settings say."""
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """Jobs of a run: in all, with a result, failed; `forgiven` failures do not count any more.
 
     `in_vain` has the jobs with a charged attempt that failed since the run was last resumed,

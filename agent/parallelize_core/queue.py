@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -18,8 +18,7 @@ MAX_DELAY_SECONDS = 15 * 60
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-delay-queues.html"""
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """A message as received; `receives` counts how often it was received."""
 
     id: str

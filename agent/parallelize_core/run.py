@@ -19,6 +19,11 @@ DEFAULT_OUTPUT_NAME = "{dir}/{stem}{suffix}"
 CONTRACT = ConfigDict(frozen=True, extra="ignore")
 """Readers ignore unknown fields, so an older agent can serve a newer client's run."""
 
+SERVED_JOBS = 1000
+SERVED_GROWTH_BYTES = 1024**3
+CHECKPOINT_SECONDS = 10 * 60
+CHECKPOINT_BYTES = 5 * 1024**3
+
 HALT = r"^([1-9][0-9]{0,17}|[0-9]{1,6}(\.[0-9]{1,9})?%)$"
 """What `Limits.halt` looks like."""
 
@@ -86,15 +91,15 @@ class Serve(Contract):
     It is restarted after `jobs` of them, or when it uses `growth_bytes` more than after the first.
     """
 
-    jobs: int = Field(default=1000, ge=1)
-    growth_bytes: int = Field(default=1024**3, gt=0)
+    jobs: int = Field(default=SERVED_JOBS, ge=1)
+    growth_bytes: int = Field(default=SERVED_GROWTH_BYTES, gt=0)
 
 
 class Checkpointing(Contract):
     """How often a job's checkpoint folder is stored, and its maximum size."""
 
-    every_seconds: float = Field(default=10 * 60, gt=0)
-    limit_bytes: int = Field(default=5 * 1024**3, gt=0)
+    every_seconds: float = Field(default=CHECKPOINT_SECONDS, gt=0)
+    limit_bytes: int = Field(default=CHECKPOINT_BYTES, gt=0)
 
 
 class Then(Contract):

@@ -8,7 +8,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Protocol
+from typing import IO, NamedTuple, Protocol
 
 from parallelize_core.errors import ChangedError, UsageError
 
@@ -57,8 +57,7 @@ def seconds_of(date: str) -> float:
         return 0.0
 
 
-@dataclass(frozen=True)
-class Condition:
+class Condition(NamedTuple):
     """When a write may happen: only if there is no object yet, or only over this version."""
 
     absent: bool = False
@@ -69,8 +68,7 @@ ALWAYS = Condition()
 IF_ABSENT = Condition(absent=True)
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A version of an object in any bucket; S3 copies at most MAX_COPIED_BYTES in one call."""
 
     bucket: str

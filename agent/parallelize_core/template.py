@@ -25,6 +25,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from typing import NamedTuple
 
 _KINDS = r"//|/\.|/|\.|"
 _NUMBERS = r"#(?=\})|[1-9]\d{0,5}"
@@ -39,8 +40,7 @@ class Given:
     number: int | None = None
 
 
-@dataclass(frozen=True)
-class Grammar:
+class Grammar(NamedTuple):
     """Which placeholders there are: those of the input alone, or `extended` ones of jobs, too."""
 
     columns: tuple[str, ...] = ()

@@ -182,9 +182,9 @@ def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
 
 
 def _version() -> str:
-    from importlib.metadata import version
+    from parallelize_core.version import VERSION
 
-    return f"parallelize {version('parallelize')}"
+    return f"parallelize {VERSION}"
 
 
 def _check_platform() -> None:

@@ -34,7 +34,7 @@ from parallelize import settings as settings_module
 from parallelize.bucket import auto_name
 from parallelize.bulk import WireStore
 from parallelize.console import ask, say
-from parallelize.fleet.tags import run_tags
+from parallelize.fleet.tags import PLAIN, run_tags
 from parallelize.lanes import lanes_of, of_lane
 from parallelize.options import Common
 from parallelize.project import Project
@@ -239,9 +239,7 @@ class Context:
     @property
     def has_own_programs(self) -> bool:
         """Whether machines have the programs that this user installed, as in the local cloud."""
-        from parallelize.local.facts import PLAIN_TAG
-
-        return self.elsewhere and PLAIN_TAG not in self.settings.aws.tags
+        return self.elsewhere and PLAIN not in self.settings.aws.tags
 
     @property
     def is_free(self) -> bool:
@@ -337,7 +335,7 @@ def with_local_image(resolved: Resolved) -> Resolved:
     from parallelize.fleet.images import AUTO
 
     others = {key: source for key, source in resolved.sources.items() if key != "workers.ami"}
-    free = replace(resolved, sources=others)
+    free = resolved._replace(sources=others)
     return free.with_defaults({"workers.ami": AUTO}, "the local cloud")
 
 

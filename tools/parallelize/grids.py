@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(\d+))?")
-_NAME = re.compile(r"[^\W\d][\w-]*")
+_RANGE = r"(-?\d+)\.\.(-?\d+)(?:\.\.(\d+))?"
+_NAME = r"[^\W\d][\w-]*"
 
 
 def parse_grid(value: object) -> dict[str, list[str]]:
@@ -50,13 +50,13 @@ def _text(value: object) -> str:
 
 
 def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise ValueError(f'"{name}" cannot name a variable; write lr=0.1,0.01 or seed=1..5')
     return name
 
 
 def _range(text: str) -> list[str]:
-    found = _RANGE.fullmatch(text)
+    found = re.fullmatch(_RANGE, text)
     if found is None:
         return [text]
     start, end, step = int(found[1]), int(found[2]), int(found[3] or 1)

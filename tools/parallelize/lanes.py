@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from parallelize.setting_tables import LaneTable, WorkersTable
@@ -71,4 +70,4 @@ def of_lane(resolved: Resolved, lane: Lane, *, flagged: bool = True) -> Resolved
     update = {key.removeprefix("workers."): value for key, value in new.items()}
     settings = resolved.settings.model_copy(update={"workers": workers.model_copy(update=update)})
     sources = {**resolved.sources, **dict.fromkeys(new, f"workers.{lane}")}
-    return replace(resolved, settings=settings, sources=sources)
+    return resolved._replace(settings=settings, sources=sources)

@@ -12,7 +12,6 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from parallelize.choice import VARIABLE
 from parallelize.completers import complete_run
-from parallelize_core.errors import UsageError
 
 COMMON = Group("Common options", sort_key=90)
 
@@ -145,108 +144,6 @@ class Work:
 
 
 NO_WORK = Work()
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Machines:
-    """The workers' machines, if they differ from the settings; None means not given."""
-
-    types: Annotated[
-        tuple[str, ...] | None,
-        Parameter(name="--type", help="A machine type; may be repeated. [default: workers.types]"),
-    ] = None
-    market: Annotated[
-        Literal["spot", "on-demand"] | None,
-        Parameter(help="The market to buy from. [default: workers.market]"),
-    ] = None
-    on_demand: Annotated[
-        int | None,
-        Parameter(help="How many of the workers are on-demand. [default: workers.on_demand]"),
-    ] = None
-    fallback: Annotated[
-        bool | None,
-        Parameter(
-            help="Start on-demand if the spot market has too few. [default: workers.fallback]"
-        ),
-    ] = None
-    fleet: Annotated[
-        Literal["one-time", "persistent"] | None,
-        Parameter(
-            help="persistent: an Auto Scaling group that replaces lost workers. "
-            "[default: workers.fleet]"
-        ),
-    ] = None
-    autoscale: Annotated[
-        bool | None,
-        Parameter(
-            help="persistent: scale with the queue, down to zero. [default: workers.autoscale]"
-        ),
-    ] = None
-    ami: Annotated[
-        str | None,
-        Parameter(
-            help="auto, stock, stock:ubuntu, stock:amazon, ami-… or ssm:NAME. "
-            "[default: workers.ami]"
-        ),
-    ] = None
-    max_price: Annotated[
-        float | None,
-        Parameter(
-            help="At most this many USD an hour for a spot worker. [default: workers.max_price]"
-        ),
-    ] = None
-    max_cost: Annotated[
-        float | None,
-        Parameter(help="At most this many USD for the whole run. [default: workers.max_cost]"),
-    ] = None
-
-    def flags(self) -> dict[str, object]:
-        """Return the settings that these flags stand for."""
-        return {f"workers.{name}": given for name, given in vars(self).items()}
-
-
-AS_SET = Machines()
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class What:
-    """What `clean` may delete: `keep_outputs` spares the outputs, `yes` the question.
-
-    `force` deletes the data even if workers outside EC2, which are not ended, need it.
-    """
-
-    keep_outputs: Annotated[bool, SWITCH, Parameter(help="Keep the outputs.")] = False
-    force: Force = False
-    yes: Yes = False
-
-
-WHAT = What()
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Rehearsal:
-    """Which part of AWS to try for real, and where to record it."""
-
-    live: Annotated[
-        bool, SWITCH, Parameter(help="Try real AWS calls, after asking; costs at most $0.001.")
-    ] = False
-    machine: Annotated[
-        bool, SWITCH, Parameter(help="With --live: run one small machine instead; at most $0.01.")
-    ] = False
-    transcript: Annotated[
-        Path | None, Parameter(help="With --live: write a record of the calls to this new file.")
-    ] = None
-
-    def check(self) -> None:
-        """Raise UsageError for flags that mean nothing without --live."""
-        if (self.machine or self.transcript) and not self.live:
-            raise UsageError("--machine and --transcript need --live")
-
-
-NO_REHEARSAL = Rehearsal()
 
 
 @Parameter(name="*")

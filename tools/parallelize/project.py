@@ -35,7 +35,7 @@ _ID_BYTES = 16
 class _Content(BaseModel):
     """What the file says; `folder` is where it was made, `joined` the origins of others' runs."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     folder: str

@@ -23,7 +23,13 @@ from parallelize.setting_types import (
     relative_globs,
 )
 from parallelize_core.names import FIRST, checked_stack
-from parallelize_core.run import DEFAULT_OUTPUT_NAME, Checkpointing, Serve
+from parallelize_core.run import (
+    CHECKPOINT_BYTES,
+    CHECKPOINT_SECONDS,
+    DEFAULT_OUTPUT_NAME,
+    SERVED_GROWTH_BYTES,
+    SERVED_JOBS,
+)
 
 
 class Table(BaseModel):
@@ -45,8 +51,8 @@ class RunTable(Table):
     command: str | None = None
     shell: bool = False
     serve: bool = False
-    serve_jobs: int = Field(default=Serve().jobs, ge=1)
-    serve_growth: Bytes = Field(default=Serve().growth_bytes, gt=0)
+    serve_jobs: int = Field(default=SERVED_JOBS, ge=1)
+    serve_growth: Bytes = Field(default=SERVED_GROWTH_BYTES, gt=0)
     then: str | None = None
     then_partial: bool = False
     image: str | None = Field(default=None, min_length=1)
@@ -61,8 +67,8 @@ class RunTable(Table):
     attempts: int = Field(default=3, ge=1)
     require_output: bool | None = None
     memory_per_job: Bytes | None = Field(default=None, gt=0)
-    checkpoint_every: Seconds = Field(default=Checkpointing().every_seconds, gt=0)
-    checkpoint_limit: Bytes = Field(default=Checkpointing().limit_bytes, gt=0)
+    checkpoint_every: Seconds = Field(default=CHECKPOINT_SECONDS, gt=0)
+    checkpoint_limit: Bytes = Field(default=CHECKPOINT_BYTES, gt=0)
     gpus_per_job: int = Field(default=0, ge=0)
     gpu_share: GpuShare = 1
     halt: Annotated[str | None, BeforeValidator(halt_limit)] = None

@@ -22,9 +22,9 @@ from parallelize.units import (
 )
 from parallelize_core.run import HALT
 
-WEBHOOK = re.compile("https?://")
+WEBHOOK = "https?://"
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-EMAIL = re.compile(r"[^@\s/:]+@[^@\s/:]+\.[^@\s/:]+")
+EMAIL = r"[^@\s/:]+@[^@\s/:]+\.[^@\s/:]+"
 
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
@@ -76,7 +76,7 @@ Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
 MOST_TAGS = 40
 """AWS allows 50 on a resource, and some are ours or its own."""
 
-_TAG = re.compile(r"[\w .:/=+@-]*")
+_TAG = r"[\w .:/=+@-]*"
 """What all services allow: letters, digits, blanks and these.
 
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions
@@ -94,7 +94,7 @@ def _tags(given: dict[str, str]) -> dict[str, str]:
                 f'the tag "{key[:40]}" has the wrong length: AWS allows 1 to 128 characters in its'
                 " name, and up to 256 in its value"
             )
-        if not _TAG.fullmatch(key) or not _TAG.fullmatch(value):
+        if not re.fullmatch(_TAG, key) or not re.fullmatch(_TAG, value):
             raise ValueError(
                 f'not every AWS service accepts the tag "{key} = {value}": use letters, digits,'
                 " spaces and . : / = + - @ _"
@@ -143,7 +143,7 @@ def notify_target(text: str | None) -> str | None:
 
     Raises ValueError, which does not repeat the text, for anything else.
     """
-    if text is None or EMAIL.fullmatch(text):
+    if text is None or re.fullmatch(EMAIL, text):
         return text
     if "://" in text:
         return _webhook(text)
@@ -173,7 +173,7 @@ def _webhook(url: str) -> str:
 
 def shown_target(text: str) -> str:
     """Return a target as it may be shown: a webhook's without its secret part."""
-    if not WEBHOOK.match(text):
+    if not re.match(WEBHOOK, text):
         return text
     parts = urlsplit(text)
     return f"{parts.scheme}://{parts.hostname}/…"

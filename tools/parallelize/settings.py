@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
@@ -81,16 +80,14 @@ SHORT_VARIABLES = {
 }
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(NamedTuple):
     """A value as it was written, and where."""
 
     value: object
     source: str
 
 
-@dataclass(frozen=True)
-class Resolved:
+class Resolved(NamedTuple):
     """The settings, where each came from, and the project's folder (that of its file)."""
 
     settings: Settings
@@ -110,8 +107,7 @@ class Resolved:
             name, _, field = key.partition(".")
             table = tables.get(name) or getattr(self.settings, name)
             tables[name] = table.model_copy(update={field: value})
-        return replace(
-            self,
+        return self._replace(
             settings=self.settings.model_copy(update=tables),
             sources={**self.sources, **dict.fromkeys(free, source)},
         )

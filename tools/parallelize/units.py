@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from parallelize_core.record import MAX_MOMENT
 
@@ -17,10 +17,11 @@ _BYTES = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40,
     "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40,
 }  # fmt: skip
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
-_SLOTS = re.compile(r"\d+(?:\.\d+)?x")
+# Few settings are written as texts, so these are compiled when one is read.
+_DURATION = r"(?:\d+(?:\.\d+)?[smhd])+"
+_DURATION_PART = r"(\d+(?:\.\d+)?)([smhd])"
+_SIZE = r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)"
+_SLOTS = r"\d+(?:\.\d+)?x"
 
 CENT = 0.01
 KIB = 1024
@@ -38,13 +39,12 @@ def parse_duration(value: object) -> float:
     text = str(value).strip().lower()
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
-    if not _DURATION.fullmatch(text):
+    if not re.fullmatch(_DURATION, text):
         raise ValueError(f'"{value}" is not a time; write 90s, 30m, 1h30m or 2d')
-    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
+    return sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_DURATION_PART, text))
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """From `least` to `most`; None for no upper limit."""
 
     least: int
@@ -56,7 +56,7 @@ def parse_size(value: object) -> int:
 
     As in GNU tools, a single letter is binary: 1G is 1GiB.
     """
-    match = _SIZE.fullmatch(str(value).strip())
+    match = re.fullmatch(_SIZE, str(value).strip())
     if isinstance(value, bool) or match is None or match[2] not in _BYTES:
         raise ValueError(f'"{value}" is not a size; write 500MB, 4GiB or a number of bytes')
     return int(float(match[1]) * _BYTES[match[2]])
@@ -91,7 +91,7 @@ def parse_slots(value: object) -> int | str:
     text = str(value).strip().lower()
     if text == "auto":
         return 0
-    if _SLOTS.fullmatch(text) and float(text[:-1]) > 0:
+    if re.fullmatch(_SLOTS, text) and float(text[:-1]) > 0:
         return text
     if not isinstance(value, bool) and text.isascii() and text.isdigit():
         return int(text)

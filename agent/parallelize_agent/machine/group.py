@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LEAVING = replace(BUSY_GROUP, seconds=60)
+LEAVING = BUSY_GROUP._replace(seconds=60)
 """A machine that shuts down has less time than a person."""
 
-HOLDING = replace(BUSY_GROUP, seconds=20)
+HOLDING = BUSY_GROUP._replace(seconds=20)
 """For each of two such calls, because the machine leaves the group after them."""
 
 MAX_REPLACED = 3

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
 
-from parallelize_core.charges import RequestCounts
+from parallelize_core.clients import RequestCounts
 from parallelize_core.errors import ParallelizeError, UnavailableError, UsageError
 from parallelize_core.keys import quoted
 from parallelize_core.transport.answers import Reply, ReplyError, hidden_error, translated

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import httptools
 
@@ -67,8 +66,7 @@ class StalledError(PatienceError):
     """A body that makes hardly any progress."""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(NamedTuple):
     """How long an exchange may take.
 
     At most `answer_seconds` may pass between the last byte sent and the end of the response's

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from parallelize_core.charges import RequestCounts
+from parallelize_core.clients import RequestCounts
 from parallelize_core.errors import ParallelizeError, UsageError
 from parallelize_core.transport.client import Client
 from parallelize_core.transport.credentials import CredentialSource

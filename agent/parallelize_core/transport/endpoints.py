@@ -11,8 +11,7 @@ import re
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from parallelize_core.errors import UsageError
@@ -29,8 +28,7 @@ NOT_SENT = "x-parallelize-not-sent"
 _EMPTY_CRC32 = "AAAAAA=="
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A server, and how requests to it are addressed and signed."""
 
     origin: Origin

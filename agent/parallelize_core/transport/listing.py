@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from parallelize_core.errors import UnavailableError
@@ -20,8 +20,7 @@ _USUAL = re.compile(
 _FOLDER = re.compile("<CommonPrefixes><Prefix>([^<]*)</Prefix>")
 
 
-@dataclass(frozen=True, slots=True)
-class ListingPage:
+class ListingPage(NamedTuple):
     """Objects in key order, the token of the next page, which is empty after the last, and folders.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import quote
 
 from parallelize_core.bucket_terms import NO_TERMS, Terms
@@ -36,8 +36,7 @@ QUICK = Patience(ANSWER_SECONDS)
 _PUTTING_TOGETHER = Patience(COMPLETE_SECONDS, progress_seconds=COMPLETE_SECONDS, progress_bytes=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """A body, with what the headers state about it; `crc32` is empty if it is not sent."""
 
     content: Body

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from parallelize_core.transport.endpoints import Endpoint
@@ -49,8 +49,7 @@ _RESERVED = ("xn--", "sthree-", "amzn-s3-demo-")
 _LOCAL = re.compile(r"http://(127\.0\.0\.1|localhost):\d+/?")
 
 
-@dataclass(frozen=True)
-class Plain:
+class Plain(NamedTuple):
     """A region, the address of a local cloud if any, and a way to find keys if known.
 
     `find_keys` looks again at each call; it returns the equivalent of botocore's credentials.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import sys
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from parallelize_core.transport.connection import (
@@ -31,9 +32,15 @@ https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-troubleshooting.htm
 LOOK_SECONDS = 0.5
 """How often the deadlines of all connections are checked."""
 
+TLS_CONNECTIONS = 128
+"""Connections over TLS to one server at a time; further calls wait for one.
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+Each takes 0.3 MiB, most of it asyncio's buffer, and half a millisecond of CPU to make. With answers
+after 30 ms, so many carry 4,200 small requests a second, which is about what one core can make.
+"""
+
+
+class Proxy(NamedTuple):
     """A proxy; `authorization` is the header's value, or empty."""
 
     host: str
@@ -55,8 +62,7 @@ class Proxy:
         return cls(parts.hostname or "", parts.port or (443 if tls else 80), tls, authorization)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """A server, and how to reach it."""
 
     host: str
@@ -92,6 +98,7 @@ class Pool:
         self.origin = origin
         self._context = context
         self._look_seconds = look_seconds
+        self._room = asyncio.Semaphore(sys.maxsize if context is None else TLS_CONNECTIONS)
         self._idle: deque[Connection] = deque()
         self._busy: set[Connection] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -104,6 +111,14 @@ class Pool:
 
     async def take(self, *, fresh: bool = False) -> Connection:
         """Return a connection for exclusive use; a `fresh` one has not been used before."""
+        await self._room.acquire()
+        try:
+            return await self._taken(fresh=fresh)
+        except BaseException:
+            self._room.release()
+            raise
+
+    async def _taken(self, *, fresh: bool) -> Connection:
         while self._idle and not fresh:
             # The most recent first, so that the ones that are not needed grow idle.
             connection = self._idle.pop()
@@ -121,6 +136,7 @@ class Pool:
     def give_back(self, connection: Connection) -> None:
         """Keep a connection whose response has been read; close any other."""
         self._busy.discard(connection)
+        self._room.release()
         if connection.finish():
             connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)

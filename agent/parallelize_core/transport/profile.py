@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from parallelize_core.transport.role_keys import Found
 
@@ -21,12 +21,11 @@ _UNDERSTOOD = {"region", *_KEYS, "output"}
 Sections = Mapping[str, Mapping[str, str]]
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """A region and keys, each empty if the profile does not have it."""
 
     region: str = ""
-    keys: Found = Found()  # noqa: RUF009 - it cannot change
+    keys: Found = Found()
 
 
 def _files(environ: Mapping[str, str]) -> tuple[Path, Path]:

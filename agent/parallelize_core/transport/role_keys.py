@@ -10,8 +10,8 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from parallelize_core.errors import ServiceError, UnavailableError
 
@@ -31,8 +31,7 @@ https://docs.aws.amazon.com/sdkref/latest/guide/feature-imds-credentials.html
 """
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Keys at one moment, named as botocore's; empty if there are none. They never expire."""
 
     access_key: str = ""

@@ -10,7 +10,7 @@ import hmac
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
@@ -24,8 +24,7 @@ _BLANKS = re.compile(" [ \n]|: ")
 """Where a header's value may begin or end with a blank, or have two in a row."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """Credentials at one moment."""
 
     access: str
@@ -33,8 +32,7 @@ class Keys:
     token: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """A time in the form that signatures use: `20260102T030405Z`."""
 
     text: str

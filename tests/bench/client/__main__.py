@@ -42,12 +42,13 @@ class Bench:
     count: int
     size: int
     delay: float = 0.0
+    tls: bool = False
     tiny: bool = False
 
     def transfers(self, count: int, size: int) -> Iterator[Figure]:
         """Files up and down."""
         load = Load(FEW, min(size, MIB)) if self.tiny else Load(count, size)
-        with small_cloud(self.cloud_core) as cloud:
+        with small_cloud(self.cloud_core, tls=self.tls) as cloud:
             cloud.delay(self.delay)
             yield from measure_transfers(cloud, self.clients, load, self.rounds, self.core)
 
@@ -93,8 +94,9 @@ def main() -> None:
     clients = dict(options.client) if options.client else {"parallelize": CLIENT}
     rounds, count = (1, FEW) if options.tiny else (options.rounds, options.count)
     bench = Bench(
-        clients, rounds, core, cloud_core, count, options.size, options.delay, options.tiny
-    )
+        clients, rounds, core, cloud_core, count, options.size, options.delay, options.tls,
+        options.tiny,
+    )  # fmt: skip
     report = Report(describe_machine())
     _say(", ".join(f"{name} {value}" for name, value in report.machine.items()))
     _say(HEAD)
@@ -117,6 +119,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--delay", type=float, default=0.0, metavar="SECONDS",
         help="how long the server takes for each request of a transfer",
     )  # fmt: skip
+    parser.add_argument("--tls", action="store_true", help="make transfers over TLS, as with AWS")
     parser.add_argument(
         "--one-core", action="store_true", help="give a client one core, and no other"
     )

@@ -149,4 +149,4 @@ def clients_of(cloud: CloudProcess) -> AsyncClients:
     def open_session() -> Any:
         raise AssertionError("no call of the bench needs a session")
 
-    return AsyncClients(open_session, plain=Plain.of(cloud.environ, REGION))
+    return AsyncClients(open_session, plain=Plain.of(cloud.own_environ, REGION))

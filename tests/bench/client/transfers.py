@@ -84,7 +84,7 @@ def _s5cmd(program: Path) -> Copy:
     def copy(made: Scene, prefix: str, out: Path | None) -> Took:
         place = f"s3://{BUCKET}/{prefix}/"
         words = (f"{made.inputs}/", place) if out is None else (f"{place}*", f"{out}/")
-        return made.run(program, "--endpoint-url", made.cloud.url, "cp", *words)
+        return made.run(program, "--endpoint-url", made.cloud.client_url, "cp", *words)
 
     return copy
 
@@ -93,8 +93,9 @@ def _aws(program: Path) -> Copy:
     def copy(made: Scene, prefix: str, out: Path | None) -> Took:
         place = f"s3://{BUCKET}/{prefix}/"
         words = (made.inputs, place) if out is None else (place, out)
+        url = made.cloud.client_url
         return made.run(
-            program, "s3", "--endpoint-url", made.cloud.url, "cp", "--recursive", "--quiet", *words
+            program, "s3", "--endpoint-url", url, "cp", "--recursive", "--quiet", *words
         )
 
     return copy
@@ -104,7 +105,7 @@ def _obstore(python: Path) -> Copy:
     def copy(made: Scene, prefix: str, out: Path | None) -> Took:
         peer = Path(__file__).with_name("obstore_peer.py")
         way = ("up", made.inputs) if out is None else ("down", out)
-        return made.run(python, peer, made.cloud.url, BUCKET, prefix, *way)
+        return made.run(python, peer, made.cloud.client_url, BUCKET, prefix, *way)
 
     return copy
 

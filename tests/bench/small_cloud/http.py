@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 HEAD_END = b"\r\n\r\n"
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 JOIN_BYTES = 64 * 1024
 """Up to this size, head and body are sent in one write."""
 
@@ -138,6 +139,7 @@ class RequestReader:
         self._request: Request | None = None
         self._parts: list[bytes] = []
         self._missing = 0
+        self._in_chunks = False
         self.expects_continue = False
         """Whether the client waits for a word before it sends the body."""
 
@@ -162,11 +164,17 @@ class RequestReader:
         self._head = b""
         self._request = decode_head(head)
         headers = self._request.headers
-        self._missing = int(headers.get("content-length", 0))
+        self._in_chunks = headers.get("transfer-encoding") == "chunked"
+        self._missing = 1 if self._in_chunks else int(headers.get("content-length", 0))
         self.expects_continue = bool(self._missing and not rest and "expect" in headers)
         return rest
 
     def _read_body(self, data: bytes) -> bytes:
+        if self._in_chunks:
+            # Nobody sends another request before the answer.
+            self._parts = [b"".join([*self._parts, data])]
+            self._missing = int(not self._parts[0].endswith(LAST_CHUNK))
+            return b""
         part = data[: self._missing]
         if part:
             self._parts.append(part)
@@ -177,6 +185,7 @@ class RequestReader:
         request = self._request
         assert request is not None
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        body = unchunk(body) if self._in_chunks else body
         chunked = "aws-chunked" in request.headers.get("content-encoding", "")
         request.body = unchunk(body) if chunked else body
         self._request, self._parts = None, []
@@ -207,7 +216,7 @@ def encode_head(response: Response) -> bytes:
 
 
 def unchunk(body: bytes) -> bytes:
-    """Return the content of a body in the encoding `aws-chunked`, without its trailers."""
+    """Return the content of a body in chunks, HTTP's or those of `aws-chunked`; no trailers."""
     parts: list[bytes] = []
     start = 0
     while True:

@@ -10,13 +10,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import Request, urlopen
 
 from tests.bench.small_cloud.cloud import Fill
+from tests.functional.core.transport.certificates import Authority
 
 ROOT = Path(__file__).parents[3]
 REGION = "us-east-1"
+ADDRESS = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,26 @@ class CloudProcess:
     """A small cloud that runs at `url`."""
 
     url: str
+    tls_url: str = ""
+    """Where it speaks TLS, if it does: clients go there. So much is measured as with AWS."""
+    bundle: str = ""
+    """The file of the authority that its certificate is from."""
+
+    @property
+    def client_url(self) -> str:
+        """Where clients go."""
+        return self.tls_url or self.url
 
     @property
     def environ(self) -> dict[str, str]:
         """The variables that lead a program there and nowhere else."""
+        trusted = ("AWS_CA_BUNDLE", "SSL_CERT_FILE") if self.bundle else ()
+        where = {"AWS_ENDPOINT_URL": self.client_url}
+        return {**self.own_environ, **where, **dict.fromkeys(trusted, self.bundle)}
+
+    @property
+    def own_environ(self) -> dict[str, str]:
+        """The variables for the bench itself, without TLS."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "bench",
@@ -82,16 +101,23 @@ class CloudProcess:
 
 
 @contextmanager
-def small_cloud(core: int | None = None) -> Iterator[CloudProcess]:
+def small_cloud(core: int | None = None, *, tls: bool = False) -> Iterator[CloudProcess]:
     """Run a small cloud, on the processor `core` alone if given."""
     pin = [] if core is None else ["taskset", "--cpu-list", str(core)]
     command = [*pin, sys.executable, "-m", "tests.bench.small_cloud"]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        assert process.stdin
-        try:
-            yield CloudProcess(process.stdout.readline().strip())
-        finally:
-            process.stdin.close()
+    with TemporaryDirectory() as folder:
+        authority = Authority.make(Path(folder)) if tls else None
+        if authority:
+            authority.server_context(ADDRESS)
+            command += ["--certificate", str(authority.folder / f"{ADDRESS}.pem")]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout
+            assert process.stdin
+            try:
+                url = process.stdout.readline().strip()
+                tls_url = process.stdout.readline().strip() if tls else ""
+                yield CloudProcess(url, tls_url, authority.bundle if authority else "")
+            finally:
+                process.stdin.close()

@@ -184,7 +184,7 @@ def test_a_lane_whose_workers_cannot_be_started_ends_no_run(steady: Project) -> 
     settings = steady.context.settings.model_copy(update={"workers": workers})
     said: list[str] = []
     context = replace(
-        steady.context, resolved=replace(steady.context.resolved, settings=settings),
+        steady.context, resolved=steady.context.resolved._replace(settings=settings),
         tell=said.append,
     )  # fmt: skip
     assert look(steady, Judge(context)) == [False] * LOOKS_ALONE

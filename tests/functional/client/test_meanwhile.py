@@ -353,7 +353,7 @@ def test_a_result_that_comes_while_inputs_are_read_is_compared_with_them(prepare
     assert found is not None
     inputs = SlowInputs([*found.inputs], [lambda: prepared.finish("a.txt", "a.out", etag=etag)])
     with pytest.raises(UsageError, match="1 finished file is out of date"):
-        prepare(context, asked=Asked(replace(found, inputs=inputs)))
+        prepare(context, asked=Asked(found._replace(inputs=inputs)))
 
 
 def test_a_run_that_is_cleaned_once_its_inputs_are_sent_gets_no_record(prepared: Project) -> None:

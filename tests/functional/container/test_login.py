@@ -38,7 +38,7 @@ from tests.functional.moto_server import moto_server
 from parallelize_agent.container.pull import Puller
 from parallelize_agent.machine.metadata import Instance
 from parallelize_agent.services import opener
-from parallelize_core.charges import RequestCounts
+from parallelize_core.clients import RequestCounts
 from parallelize_core.container_image import Image
 from parallelize_core.errors import ParallelizeError, SetupError, UsageError
 from parallelize_core.registry import find_login

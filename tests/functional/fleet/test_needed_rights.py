@@ -20,8 +20,7 @@ from parallelize_agent import services
 from parallelize_agent.assembly import Assembly
 from parallelize_agent.machine.metadata import Instance
 from parallelize_agent.shutdown import ShutdownReason
-from parallelize_core.charges import RequestCounts
-from parallelize_core.clients import Clients, make_session
+from parallelize_core.clients import Clients, RequestCounts, make_session
 from parallelize_core.config import AgentConfig
 from parallelize_core.lane import Lane
 from parallelize_core.names import FIRST

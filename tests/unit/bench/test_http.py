@@ -37,6 +37,18 @@ def test_a_client_that_waits_for_a_word_before_the_body_gets_it() -> None:
     assert reader.expects_continue
 
 
+@given(st.integers(1, 100))
+def test_a_body_in_chunks_of_http_and_of_aws_is_put_together_wherever_it_is_cut(cut: int) -> None:
+    """So botocore sends what it sends over TLS."""
+    head = (
+        b"PUT /b/k HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Encoding: aws-chunked\r\n\r\n"
+    )
+    inner = b"2\r\nab\r\n0\r\nx-amz-checksum-crc32:AAAA\r\n\r\n"
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(inner), inner)
+    place = min(cut, len(body) - 1)
+    assert [one.body for one in read([head + body[:place], body[place:]])] == [b"ab"]
+
+
 @pytest.mark.parametrize(
     ("body", "content"),
     [

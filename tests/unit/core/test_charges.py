@@ -10,7 +10,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from urllib3 import HTTPResponse
 
-from parallelize_core.charges import Rates, RequestCounts, charges
+from parallelize_core.charges import Rates, charges
+from parallelize_core.clients import RequestCounts
 from parallelize_core.config import AgentConfig
 
 RATES = Rates(

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from parallelize.console import answer_json, confirm, say, show_plan
-from parallelize.options import NOTHING, WHAT, Common, DryRun, Json, What
+from parallelize.options import NOTHING, SWITCH, Common, DryRun, Force, Json, Yes
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class What:
+    """What `clean` may delete: `keep_outputs` spares the outputs, `yes` the question.
+
+    `force` deletes the data even if workers outside EC2, which are not ended, need it.
+    """
+
+    keep_outputs: Annotated[bool, SWITCH, Parameter(help="Keep the outputs.")] = False
+    force: Force = False
+    yes: Yes = False
+
+
+WHAT = What()
 
 
 def clean(

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from parallelize.console import answer_json, confirm, say, show_plan
-from parallelize.options import NO_REHEARSAL, NOTHING, SWITCH, Common, Json, Rehearsal, Yes
+from parallelize.options import NOTHING, SWITCH, Common, Json, Yes
+from parallelize_core.errors import UsageError
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Rehearsal:
+    """Which part of AWS to try for real, and where to record it."""
+
+    live: Annotated[
+        bool, SWITCH, Parameter(help="Try real AWS calls, after asking; costs at most $0.001.")
+    ] = False
+    machine: Annotated[
+        bool, SWITCH, Parameter(help="With --live: run one small machine instead; at most $0.01.")
+    ] = False
+    transcript: Annotated[
+        Path | None, Parameter(help="With --live: write a record of the calls to this new file.")
+    ] = None
+
+    def check(self) -> None:
+        """Raise UsageError for flags that mean nothing without --live."""
+        if (self.machine or self.transcript) and not self.live:
+            raise UsageError("--machine and --transcript need --live")
+
+
+NO_REHEARSAL = Rehearsal()
 
 
 def doctor(

@@ -31,4 +31,4 @@ def enqueue(
     done = operation.send_jobs(context, limit)
     say(done.line)
     if json:
-        answer_json({"schema": 1, **vars(done)})
+        answer_json({"schema": 1, **done._asdict()})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from parallelize.console import answer, conclude, show_plan
 from parallelize.options import (
-    AS_SET,
     NOTHING,
     SWITCH,
     Common,
@@ -16,9 +16,70 @@ from parallelize.options import (
     Force,
     Json,
     LaneName,
-    Machines,
 )
 from parallelize_core.lane import Lane
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Machines:
+    """The workers' machines, if they differ from the settings; None means not given."""
+
+    types: Annotated[
+        tuple[str, ...] | None,
+        Parameter(name="--type", help="A machine type; may be repeated. [default: workers.types]"),
+    ] = None
+    market: Annotated[
+        Literal["spot", "on-demand"] | None,
+        Parameter(help="The market to buy from. [default: workers.market]"),
+    ] = None
+    on_demand: Annotated[
+        int | None,
+        Parameter(help="How many of the workers are on-demand. [default: workers.on_demand]"),
+    ] = None
+    fallback: Annotated[
+        bool | None,
+        Parameter(
+            help="Start on-demand if the spot market has too few. [default: workers.fallback]"
+        ),
+    ] = None
+    fleet: Annotated[
+        Literal["one-time", "persistent"] | None,
+        Parameter(
+            help="persistent: an Auto Scaling group that replaces lost workers. "
+            "[default: workers.fleet]"
+        ),
+    ] = None
+    autoscale: Annotated[
+        bool | None,
+        Parameter(
+            help="persistent: scale with the queue, down to zero. [default: workers.autoscale]"
+        ),
+    ] = None
+    ami: Annotated[
+        str | None,
+        Parameter(
+            help="auto, stock, stock:ubuntu, stock:amazon, ami-… or ssm:NAME. "
+            "[default: workers.ami]"
+        ),
+    ] = None
+    max_price: Annotated[
+        float | None,
+        Parameter(
+            help="At most this many USD an hour for a spot worker. [default: workers.max_price]"
+        ),
+    ] = None
+    max_cost: Annotated[
+        float | None,
+        Parameter(help="At most this many USD for the whole run. [default: workers.max_cost]"),
+    ] = None
+
+    def flags(self) -> dict[str, object]:
+        """Return the settings that these flags stand for."""
+        return {f"workers.{name}": given for name, given in vars(self).items()}
+
+
+AS_SET = Machines()
 
 
 def launch(

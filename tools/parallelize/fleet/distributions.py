@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-pub
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from parallelize.console import escape
 from parallelize_core.errors import UsageError
@@ -15,8 +15,7 @@ from parallelize_core.errors import UsageError
 STOCK = "stock"
 
 
-@dataclass(frozen=True)
-class Distribution:
+class Distribution(NamedTuple):
     """A vendor's system; `python` is the version that packer/provision/distribution.sh installs.
 
     `parameters` names, for each architecture, the parameter that holds the newest image.

@@ -14,6 +14,8 @@ LANE = "parallelize:lane"
 """On what serves a lane of the run other than the main one."""
 VERSION = "parallelize:version"
 """On an image: the version of the agent inside."""
+PLAIN = "parallelize:plain"
+"""On an instance of the local cloud that must see only the programs that a real worker has."""
 
 
 def run_tags(names: Names, extra: Mapping[str, str] | None = None) -> dict[str, str]:

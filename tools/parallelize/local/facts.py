@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from parallelize.fleet.tags import PLAIN
 
 if TYPE_CHECKING:
     from types_boto3_ec2.type_defs import InstanceTypeDef
@@ -14,9 +16,6 @@ ACCOUNT_ID = "123456789012"
 ROLE = "parallelize-agent"
 ROLE_KEY = "ASIALOCALCLOUD000000"
 GROUP_TAG = "aws:autoscaling:groupName"
-
-PLAIN_TAG = "parallelize:plain"
-"""On an instance that must see only the programs that a real worker has."""
 
 WORKER_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The PATH that systemd gives the agent on a worker.
@@ -65,7 +64,7 @@ class InstanceFacts:
     @property
     def path(self) -> str:
         """The PATH for the machine's programs; empty if the launch named none."""
-        if PLAIN_TAG in self.tags:
+        if PLAIN in self.tags:
             return WORKER_PATH
         try:
             told = json.loads(self.user_data or "{}")
@@ -80,8 +79,7 @@ class InstanceFacts:
         return self.zone[:-1]
 
 
-@dataclass(frozen=True)
-class Notices:
+class Notices(NamedTuple):
     """What EC2 has announced to an instance: an interruption, or a higher risk of one."""
 
     interruption: datetime | None = None

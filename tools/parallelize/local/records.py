@@ -39,7 +39,7 @@ class InstanceState(StrEnum):
 class InstanceView(BaseModel):
     """An instance as `local status` shows it; `pid` is its agent's, `console` its output."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str
     state: InstanceState
@@ -48,13 +48,13 @@ class InstanceView(BaseModel):
     console: Path
 
 
-InstanceViews = TypeAdapter(list[InstanceView])
+InstanceViews = TypeAdapter(list[InstanceView], config=ConfigDict(defer_build=True))
 
 
 class CloudState(BaseModel):
     """Where a running local cloud is; `started` is when its process started, seconds since 1970."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, defer_build=True)
 
     schema_number: Literal[1] = Field(default=1, alias="schema")
     pid: int

@@ -51,7 +51,7 @@ def place_of(context: Context, common: Common) -> Place:
         count=lambda run: count_queue(context, run, Together(context.store))(),
         hint=hint,
         tell=tell,
-        explain=lambda status: told_by_ec2(compute, replace(context.names, run=status.run), status),
+        explain=lambda status: told_by_ec2(compute, context.names._replace(run=status.run), status),
         max_cost={context.run: context.settings.workers.max_cost},
         emulated=context.is_free,
     )

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from string import Formatter
+from typing import NamedTuple
 
 from parallelize import spool
 from parallelize.bulk import get_each, list_each
@@ -76,8 +77,7 @@ KeyAndBody = tuple[str, str]
 """A job's key, and the body of its first message."""
 
 
-@dataclass(frozen=True)
-class Enqueued:
+class Enqueued(NamedTuple):
     """What `enqueue` did."""
 
     run: str

@@ -7,8 +7,7 @@ So a group keeps the types that existed when it was created.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parallelize.context import Context
 from parallelize.setting_tables import ARCHITECTURES
@@ -29,8 +28,7 @@ ANY = Span(0)
 NONE = Span(0, 0)
 
 
-@dataclass(frozen=True)
-class Requirements:
+class Requirements(NamedTuple):
     """What a machine must have; memory in bytes.
 
     Unless accelerators are required, it has none. `allowed` are the types, or patterns such as

@@ -11,16 +11,17 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from parallelize.console import escape, shown
 from parallelize.context import Context
+from parallelize.fleet.tags import PLAIN
 from parallelize.local import cloud as local_cloud
 from parallelize.local.enter import enter_local_cloud, local_defaults
-from parallelize.local.facts import PLAIN_TAG, WORKER_PATH
+from parallelize.local.facts import WORKER_PATH
 from parallelize.operations import clean, prep
 from parallelize.operations.crew import Judge, launch_missing
 from parallelize.operations.download import SOME_FAILED, fetch
@@ -153,7 +154,7 @@ _NOT_FOUND = re.compile("not found|No such file", re.IGNORECASE)
 
 def with_tables(resolved: Resolved, **tables: Table) -> Resolved:
     """Return the settings with these tables replaced."""
-    return replace(resolved, settings=resolved.settings.model_copy(update=tables))
+    return resolved._replace(settings=resolved.settings.model_copy(update=tables))
 
 
 def for_one(resolved: Resolved) -> Resolved:
@@ -177,7 +178,7 @@ def for_one(resolved: Resolved) -> Resolved:
         resolved,
         run=settings.run.model_copy(update=run),
         output=settings.output.model_copy(update={"to": None}),
-        aws=AwsTable(tags={PLAIN_TAG: "true"}),
+        aws=AwsTable(tags={PLAIN: "true"}),
         workers=settings.workers.model_copy(update={"count": 1, "autoscale": False}),
     )
     return local.with_defaults(local_defaults(workers=1), "the local cloud")

@@ -16,10 +16,11 @@ read and jobs may not, and nowhere else.
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parallelize import bucket, region
 from parallelize.console import few, shown
@@ -73,9 +74,9 @@ def notify_of(context: Context) -> Notify | None:
     from parallelize.fleet.alarms import topic_arn
     from parallelize_core.notify import Notify
 
-    if WEBHOOK.match(target):
+    if re.match(WEBHOOK, target):
         return Notify(url=target)
-    if not EMAIL.fullmatch(target):
+    if not re.fullmatch(EMAIL, target):
         return Notify(command=tuple(shlex.split(target)))
     if context.elsewhere:
         context.tell("run.notify: no e-mail will be sent, because only a stack on AWS has a topic")
@@ -96,8 +97,7 @@ _NOT_TOLD = {"noun", "outdated"}
 CHANGED = "the environment or the settings of the run have changed since it was prepared"
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """What `prep` did."""
 
     run: str
@@ -112,7 +112,7 @@ class Prepared:
     refused: int
     noun: str = "input"
     """What messages call the inputs."""
-    outdated: Table = field(default_factory=Table)
+    outdated: Container[str] = ()
     """The ETags of the results that are outdated."""
 
     @property
@@ -125,7 +125,7 @@ class Prepared:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
-        told = {name: value for name, value in vars(self).items() if name not in _NOT_TOLD}
+        told = {name: value for name, value in self._asdict().items() if name not in _NOT_TOLD}
         return {"schema": 1, **told}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
+from typing import NamedTuple
 
 from parallelize import bucket
 from parallelize.console import escape, shown, some
@@ -135,8 +136,7 @@ def remarks(plan: Plan) -> Iterator[str]:
         )
 
 
-@dataclass(frozen=True)
-class Existing:
+class Existing(NamedTuple):
     """What a plan is compared with."""
 
     parts: Later[Parts]
@@ -144,8 +144,7 @@ class Existing:
     """The names of all runs, among others."""
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """What `prep` asks first, all at the same time; see `Together`."""
 
     region: Later[str | None]
@@ -181,7 +180,7 @@ def make_plan(
     context: Context, existing: Existing, there: Run | None, draft: Draft, asked: Asked
 ) -> Plan:
     """Compare what is wanted with what is there; `there` is the run's record."""
-    draft = replace(draft, run=with_inputs_of(context.layout, draft.run, there))
+    draft = draft._replace(run=with_inputs_of(context.layout, draft.run, there))
     check_same_places(draft.run, there)
     _check_same_columns(draft.run, there)
     known = KnownJobs(context.store, context.layout, existing.parts())
@@ -260,7 +259,7 @@ def _here(
     else:
         compared = {item.key for item in found.inputs} if has_others else known
         files = files_of_its_own(store, layout, found.inputs, compared)
-    return replace(files, left_out=found.left_out)
+    return files._replace(left_out=found.left_out)
 
 
 def _shaped(

@@ -114,7 +114,7 @@ def make_reader(context: Context, patience_seconds: float | None = None) -> Read
 def count_queue(context: Context, run: str, calls: Together) -> Later[RunCounts | None]:
     """Count the messages of a run, None if it has no queue of its own; see `Together`."""
     sqs, place = context.clients.sqs, place_tag(RunLayout(context.base, run).root)
-    names = replace(context.names, run=run)
+    names = context.names._replace(run=run)
     return calls.add(
         lambda clients: ask_own_lanes(clients, names, place),
         lambda: _own_lanes(sqs, names, place),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import Self
+from typing import NamedTuple, Self
 
 from parallelize.bulk import get_each
 from parallelize.spool import Spooled, Table
@@ -83,13 +82,12 @@ def spooled_jobs(entries: Iterable[Entry] = ()) -> Spooled[Entry]:
     return jobs
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """The parts that a manifest had when it was listed, which never change, and its corrections."""
 
-    places: Sequence[tuple[int, str]] = ()
+    places: Sequence[tuple[int, str]]
     """Their numbers and keys, in order."""
-    corrected: EntryLines = field(default_factory=EntryLines)
+    corrected: EntryLines
 
 
 def list_parts(calls: Together, layout: RunLayout) -> Later[Parts]:
@@ -98,7 +96,7 @@ def list_parts(calls: Together, layout: RunLayout) -> Later[Parts]:
 
     def parts() -> Parts:
         places = [*places_of(manifest())]
-        return Parts(places, corrections()) if places else Parts()
+        return Parts(places, corrections()) if places else Parts((), EntryLines())
 
     return parts
 

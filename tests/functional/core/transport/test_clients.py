@@ -22,7 +22,7 @@ from tests.functional.core.transport.scripted import (
 
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.boto_store import S3Store
-from parallelize_core.charges import RequestCounts
+from parallelize_core.clients import RequestCounts
 from parallelize_core.errors import (
     ParallelizeError,
     RefusedError,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.functional.core.transport.scripted import (
     served,
 )
 
-from parallelize_core.charges import RequestCounts
+from parallelize_core.clients import RequestCounts
 from parallelize_core.errors import (
     AccessError,
     UnavailableError,
@@ -217,7 +216,7 @@ def test_a_bucket_of_another_region_is_followed_and_remembered(step: Step) -> No
 
             async def relocate(region: str) -> tuple[Any, Pool]:
                 moves.append(region)
-                return replace(caller.client.endpoint, region=region), caller.pool
+                return caller.client.endpoint._replace(region=region), caller.pool
 
             async with calling(server, relocate=relocate) as caller:
                 store = caller.store()
@@ -240,7 +239,7 @@ def test_calls_that_are_redirected_together_all_arrive() -> None:
 
             async def relocate(region: str) -> tuple[Any, Pool]:
                 await asyncio.sleep(0)
-                return replace(caller.client.endpoint, region=region), caller.pool
+                return caller.client.endpoint._replace(region=region), caller.pool
 
             async with calling(server, relocate=relocate) as caller:
                 store = caller.store()
@@ -254,7 +253,7 @@ def test_a_redirect_that_goes_round_in_circles_is_refused() -> None:
         async with served(REDIRECTS["301"]) as server:
 
             async def relocate(region: str) -> tuple[Any, Pool]:
-                return replace(caller.client.endpoint, region=region), caller.pool
+                return caller.client.endpoint._replace(region=region), caller.pool
 
             async with calling(server, relocate=relocate) as caller:
                 with pytest.raises(UsageError, match="another region"):

@@ -18,12 +18,15 @@ from tests.functional.core.transport.scripted import (
     a_session,
     answer,
     calling,
+    hang_up,
     raw,
     served,
 )
 
 from parallelize_core.async_clients import AsyncClients
 from parallelize_core.errors import UnavailableError
+from parallelize_core.transport import pool
+from parallelize_core.transport.connection import Connection
 from parallelize_core.transport.endpoints import Endpoints
 from parallelize_core.transport.pool import Proxy, tls_context
 
@@ -46,6 +49,53 @@ def test_a_server_of_a_trusted_authority_is_spoken_to(authority: Authority) -> N
             store = caller.store()
             assert await store.get("a") == await store.get("b") == BODY
             assert await store.put("c", BODY * 40) == "etag"
+
+    asyncio.run(body())
+
+
+def test_calls_share_a_limited_number_of_connections_over_tls(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes memory, and time to make."""
+    monkeypatch.setattr(pool, "TLS_CONNECTIONS", 3)
+
+    async def body() -> None:
+        context = tls_context(authority.bundle, "")
+        async with (
+            served(hang_up, DONE, tls=authority.server_context("127.0.0.1")) as server,
+            calling(server, context=context) as caller,
+        ):
+            found = await asyncio.gather(*(caller.store().get(f"{n}") for n in range(20)))
+            assert found == [BODY] * 20
+            # The one that was closed was replaced.
+            assert server.connections <= 4
+
+    asyncio.run(body())
+
+
+def test_a_connection_that_fails_leaves_its_place_to_others(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "TLS_CONNECTIONS", 1)
+
+    async def body() -> None:
+        context = tls_context(authority.bundle, "")
+        async with (
+            served(DONE, tls=authority.server_context("127.0.0.1")) as server,
+            calling(server, context=context) as caller,
+        ):
+            connect, left = caller.pool._connect, 2
+
+            async def failing() -> Connection:
+                nonlocal left
+                left -= 1
+                if left >= 0:
+                    raise ConnectionRefusedError
+                return await connect()
+
+            caller.pool._connect = failing
+            async with asyncio.timeout(30):
+                assert await caller.store().get("a") == BODY
 
     asyncio.run(body())
 

@@ -9,7 +9,6 @@ import io
 import tracemalloc
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,7 +84,7 @@ async def comparing(exchange: Exchange) -> None:
 def test_a_body_with_another_checksum_than_the_caller_says_is_refused_by_s3(signs: bool) -> None:
     async def body() -> None:
         async with served(comparing) as server, calling(server) as caller:
-            caller.client.endpoint = replace(caller.client.endpoint, signs_bodies=signs)
+            caller.client.endpoint = caller.client.endpoint._replace(signs_bodies=signs)
             store = caller.store()
             right, wrong = (hashlib.sha256(text).hexdigest() for text in (b"before", b"after"))
             assert await store.put("key", b"before", sha256=right) == "etag"

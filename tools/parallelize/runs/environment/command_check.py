@@ -13,8 +13,8 @@ import shlex
 import struct
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from parallelize.console import escape
 from parallelize.runs.environment.placeholders import check_plain
@@ -29,8 +29,7 @@ _GRAVITON = re.compile(r"[a-z]+\d+g[a-z]*\.|a1\.")
 """https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html"""
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """An environment's zip; `shown` is the user's name for it, such as `env/`.
 
     `own` zips may come from any program. Their modes are unreliable, so workers set them.
@@ -44,8 +43,7 @@ class Packed:
     """Whether the machines lack this user's programs; those of the local cloud have them."""
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """A file of the environment; `mode` is None if its zip is unreliable about modes."""
 
     name: str

@@ -6,10 +6,9 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from parallelize.console import escape
 from parallelize_core.errors import UsageError
@@ -39,8 +38,7 @@ class Kind(Enum):
     PIXI = "a lock file of pixi"
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A list of packages: a file in the environment's folder."""
 
     kind: Kind

@@ -14,8 +14,8 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from parallelize.console import escape
 from parallelize.runs.environment.dependency_files import UV_LOCK, Kind, Source
@@ -38,8 +38,7 @@ INSTALLERS = {Kind.CONDA: "micromamba", Kind.PIXI: "pixi"}
 """The installers of locks in their own formats; uv installs all others."""
 
 
-@dataclass(frozen=True)
-class Locked:
+class Locked(NamedTuple):
     """A lock: its installer, its name in the environment, and its text if it has to be added."""
 
     installer: str

@@ -7,8 +7,8 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from parallelize.console import escape, say, some
 from parallelize.context import Context
@@ -43,8 +43,7 @@ _STARTED = (b"#!", b"\x7fELF")
 """How executable files begin. Not every file system has modes that say so."""
 
 
-@dataclass(frozen=True)
-class Packing:
+class Packing(NamedTuple):
     """An environment's zip; `own` says that the user made it, `locked` what to install."""
 
     archive: Path

@@ -14,7 +14,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from parallelize.console import escape
 from parallelize_core.errors import UsageError
@@ -115,8 +115,7 @@ _BEGIN, _END = "\ue000", "\ue001"
 """Around the kind of a placeholder while the text is split; from Unicode's private use area."""
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(NamedTuple):
     """A command with places for its job, and the placeholders that it may have."""
 
     words: tuple[str, ...]

@@ -14,10 +14,9 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock
-from typing import Self
+from typing import NamedTuple, Self
 
 from platformdirs import user_cache_path
 
@@ -38,8 +37,7 @@ CREATE TABLE IF NOT EXISTS contents_1 (
 """
 
 
-@dataclass(frozen=True)
-class _Stamp:
+class _Stamp(NamedTuple):
     """What changes when a file's content does."""
 
     text: str

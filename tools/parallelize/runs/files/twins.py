@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from parallelize.console import shown
 from parallelize.spool import Hashes
@@ -31,8 +31,7 @@ def folders_of(name: str) -> list[str]:
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
-@dataclass(frozen=True)
-class Twins:
+class Twins(NamedTuple):
     """Names that cannot all be on one disk.
 
     `alike` are pairs that macOS and Windows take for one name; `both` are names that are also

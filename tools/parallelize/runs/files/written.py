@@ -26,7 +26,7 @@ WRITTEN = ".parallelize-written.json"
 class _Record(BaseModel):
     """The content of a record; after an interrupted write, the file has one of two contents."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     written: tuple[str, ...]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain, groupby
+from typing import NamedTuple
 
 from parallelize.bulk import head_each
 from parallelize.console import shown
@@ -42,8 +42,7 @@ LOOKED_UP = 1000
 """Named objects that are looked up at a time."""
 
 
-@dataclass(frozen=True)
-class InputFiles:
+class InputFiles(NamedTuple):
     """Files with their versions: `uploads` have to be sent, others may be `borrowed`."""
 
     wanted: Spooled[Entry] | tuple[Entry, ...]

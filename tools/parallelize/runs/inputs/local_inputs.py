@@ -14,9 +14,9 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from parallelize.console import escape, shown
 from parallelize.runs.files.twins import folders_of
@@ -48,8 +48,7 @@ PLACES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LocalInput:
+class LocalInput(NamedTuple):
     """A local file that will be the input `key`."""
 
     key: str
@@ -58,16 +57,14 @@ class LocalInput:
     """Bytes, when it was found."""
 
 
-@dataclass(frozen=True)
-class Refused:
+class Refused(NamedTuple):
     """Something that was found but cannot be an input."""
 
     name: str
     why: str
 
 
-@dataclass(frozen=True)
-class LeftOut:
+class LeftOut(NamedTuple):
     """Something that was found and is left out; a folder's name ends in a slash."""
 
     name: str
@@ -77,8 +74,7 @@ Inputs = Spooled[LocalInput] | Sequence[LocalInput]
 """Inputs in the order of their keys."""
 
 
-@dataclass(frozen=True)
-class FoundInputs:
+class FoundInputs(NamedTuple):
     """The inputs, and what was left out."""
 
     inputs: Inputs
@@ -210,8 +206,7 @@ def _find(spec: str, folder: Path, rules: InputRules) -> Iterator[Item]:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Folder:
+class _Folder(NamedTuple):
     """A folder to look through, and the folders above; what is in one `left_out` is left out."""
 
     path: Path

@@ -16,8 +16,8 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from parallelize.bulk import head_each
 from parallelize.console import escape, shown
@@ -36,8 +36,7 @@ AUTO = "auto"
 """Stands for the run's own bucket in the settings."""
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """What is meant: all keys below `location`, those that match, or the named ones."""
 
     spec: str
@@ -48,8 +47,7 @@ class Selection:
     """Prefixes of the bucket in which runs store what they make."""
 
 
-@dataclass(frozen=True)
-class RemoteFound:
+class RemoteFound(NamedTuple):
     """The inputs, what was left out, and what cannot be an input."""
 
     entries: Spooled[Entry]

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from parallelize.bulk import list_all
 from parallelize.runs.files.known_contents import KnownContents, known_contents
@@ -165,8 +166,7 @@ def _refused(why: str) -> DecodeError:
     return DecodeError("not a list of shared inputs", "", why)
 
 
-@dataclass(frozen=True)
-class Borrowed:
+class Borrowed(NamedTuple):
     """A file that some run has sent: the existing version, and what to send if that goes."""
 
     version: InputFile

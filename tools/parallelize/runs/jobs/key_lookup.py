@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -63,6 +62,8 @@ def nearest(file: str, known: Iterable[str]) -> list[str]:
 
 
 def _alike(name: str, known: Iterable[str]) -> list[str]:
+    from difflib import get_close_matches  # noqa: PLC0415 - only a wrong name needs it
+
     level = name.count("/") + 1
     by_end: dict[str, str] = {}
     for key in known:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from parallelize.console import escape
 from parallelize.context import Context
@@ -40,16 +40,14 @@ Sent = Callable[[], Container[str]]
 NOTHING = FoundInputs(())
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """What jobs look like: a single file each (`plain`), or with these columns."""
 
     columns: tuple[str, ...] = ()
     plain: bool = True
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """Jobs that are listed somewhere, and the local files that they need."""
 
     jobs: Jobs

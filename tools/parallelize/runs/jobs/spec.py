@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from parallelize.spool import Row, Spooled
 from parallelize_core import keys
@@ -38,8 +38,7 @@ _OTHER = re.compile(r"[^\w.+:@%=,-]+")
 _DIGEST = re.compile(rf"~[0-9a-f]{{{_DIGEST_CHARACTERS}}}$")
 
 
-@dataclass(frozen=True, slots=True)
-class FileRef:
+class FileRef(NamedTuple):
     """A file by its key, or its full S3 name, and its column, if it has one."""
 
     key: str
@@ -66,8 +65,7 @@ class Jobs(Protocol):
         """Go through them from the first, as often as needed."""
 
 
-@dataclass(frozen=True)
-class Grouped:
+class Grouped(NamedTuple):
     """The jobs, and the files that belong to no job."""
 
     jobs: Jobs

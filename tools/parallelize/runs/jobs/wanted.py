@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import NamedTuple
 
 from parallelize.context import Context
 from parallelize.runs.inputs.input_files import (
@@ -35,8 +36,7 @@ from parallelize_core.files import InputFile, files_of
 PLAIN = Shape()
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What this machine knows: the local files (None if they are in S3), and listed jobs."""
 
     found: FoundInputs | None
@@ -44,14 +44,13 @@ class Asked:
     shape: Shape = PLAIN
 
 
-@dataclass(frozen=True)
-class Shaped:
+class Shaped(NamedTuple):
     """The jobs to add, their files, and the files that belong to no job."""
 
     plan: JobPlan
     files: InputFiles
     ungrouped: tuple[str, ...] = ()
-    moved: Table = field(default_factory=Table)
+    moved: Collection[str] = ()
     """Files of the manifest that may not stay where it says they are."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 
 from parallelize.console import escape, shown
@@ -111,6 +110,8 @@ def no_run(store: Store, layout: RunLayout) -> NoRunError:
     # Who may not list the bucket still hears what is wrong.
     with suppress(ParallelizeError):
         others = set(store.folders(layout.base.key("runs", ""))) - {layout.run}
+        from difflib import get_close_matches  # noqa: PLC0415 - only a wrong name needs it
+
         near = get_close_matches(layout.run, others, n=1)
     return NoRunError(
         f'there is no run "{layout.run}" in {layout.base.uri}',

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 from parallelize.bulk import head_each
 from parallelize.context import Context
@@ -43,8 +43,7 @@ _SEGMENT = 1000
 _SHA256 = re.compile(CHECKSUM)
 
 
-@dataclass(frozen=True)
-class Reusable:
+class Reusable(NamedTuple):
     """A job of this run, and another run's result that can be copied for it."""
 
     entry: Entry

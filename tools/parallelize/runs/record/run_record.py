@@ -6,9 +6,8 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from parallelize.console import escape
 from parallelize.context import Context
@@ -65,8 +64,7 @@ if TYPE_CHECKING:
 Words = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(NamedTuple):
     """The run as the settings describe it now, and the zip that it needs, if any."""
 
     run: Run

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from parallelize.console import OWN_NAME, WIDTH, escape, quoted, shown
 from parallelize_core.result import Attempt, Cause, Result
@@ -31,8 +30,7 @@ SHORTEST_NAME = 3
 """Characters. A shorter name can be part of a sentence by chance."""
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Failures that look alike: how they ended, and the last line that they printed.
 
     In `words`, FILE stands for the input's name if each failure named its own, and N for numbers

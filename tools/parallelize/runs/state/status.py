@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from parallelize.console import escape, shown
 from parallelize.queues import RunCounts
@@ -102,8 +103,7 @@ OVERDUE = "overdue"
 """Shown for a worker that should have reported long ago: it is gone or cut off."""
 
 
-@dataclass(frozen=True)
-class Worker:
+class Worker(NamedTuple):
     """A worker by its last heartbeat, and whether that is too old."""
 
     beat: Heartbeat
