@@ -209,7 +209,10 @@ class Table:
     def items(self) -> Iterator[tuple[str, Row]]:
         """Go through the texts with their rows, in order; rows may change meanwhile."""
         if self._database is None:
-            yield from ((key, self._few[key]) for key in sorted(self._few))
+            for key in sorted(self._few):
+                # Rows that have grown meanwhile may have moved all of them to disk.
+                if (row := self.get(key)) is not None:
+                    yield key, row
             return
         start = b""
         statement = "SELECT key, row FROM rows WHERE key >= ? ORDER BY key LIMIT ?"

@@ -133,3 +133,17 @@ def test_a_table_is_at_hand_in_another_thread_as_in_a_notebook() -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(table.put, "more", (1,)).result()
     assert table.get("more") == (1,)
+
+
+def test_a_table_whose_rows_grow_while_it_is_gone_through_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spool, "FEW_BYTES", 1000)
+    names = [f"{number:03}" for number in range(50)]
+    table = Table(names)
+    seen = []
+    for key in table:
+        table.put(key, ("x" * 100,))
+        seen.append(key)
+    assert seen == names
+    assert all(table.get(key) == ("x" * 100,) for key in names)
