@@ -48,7 +48,7 @@ millisecond, as over a network, 2 % are left.
 LARGE_AT_ONCE = 8
 """Files that are sent or fetched in parts: a few keep all parts busy, more would all end late."""
 
-BUDGET_BYTES = 32 * 1024 * 1024
+BUDGET_BYTES = 24 * 1024 * 1024
 """Limit for the files that are in memory at a time."""
 
 FIRST_BYTES = 256 * 1024

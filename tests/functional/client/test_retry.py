@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from tests.functional.client.conftest import Project, cut_off, with_store
 
+from parallelize.operations import retry
 from parallelize.operations.enqueue import send_jobs
 from parallelize.operations.retry import retry_jobs
 from parallelize.runs.record.ownership import load_run
@@ -21,7 +23,7 @@ from parallelize.runs.state.attempts import read_attempts
 from parallelize_core.config import DrainSettings
 from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.job import JobMessage
-from parallelize_core.manifest import read_parts
+from parallelize_core.manifest import part_places, read_parts
 from parallelize_core.result import Attempt
 from parallelize_core.store import Store
 
@@ -55,6 +57,17 @@ def test_failures_that_are_too_many_to_be_read_one_by_one_keep_their_logs(
     assert waiting(failed) == ["bad one.txt", "deep/bad.txt"]
     [attempt] = read_attempts(failed.context, "deep/bad.txt")
     assert attempt.log == "said by deep/bad.txt\n"
+
+
+def test_the_manifest_is_read_once_however_many_jobs_are_sent_again(
+    failed: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "CHUNK", 1)
+    store = CountingStore(failed.store)
+    assert retry_jobs(with_store(failed.context, store)).sent == 2
+    assert waiting(failed) == ["bad one.txt", "deep/bad.txt"]
+    [(_, part)] = part_places(failed.store, failed.layout)
+    assert store.asked["get", part] == 1
 
 
 def waiting(project: Project) -> list[str]:
@@ -213,6 +226,23 @@ def test_a_dry_run_names_the_jobs_and_changes_nothing(failed: Project, capsys: C
     told = capsys.readouterr().err.splitlines()
     assert "(dry run) would send bad one.txt again" in told
     assert len(still_failed(failed)) == 2
+
+
+class CountingStore:
+    """A bucket, and how often each method was called with each key."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.asked = Counter[tuple[str, object]]()
+
+    def __getattr__(self, name: str) -> Any:
+        made = getattr(self._store, name)
+
+        def call(*given: Any, **named: Any) -> Any:
+            self.asked[name, given[0]] += 1
+            return made(*given, **named)
+
+        return call if callable(made) else made
 
 
 class OvertakenStore:

@@ -18,6 +18,7 @@ from parallelize.console import quoted, shown
 from parallelize.context import Context
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path, matches, no_such_file
 from parallelize.runs.jobs.plan import with_files
+from parallelize.runs.manifest import EntryLines
 from parallelize.runs.record.ownership import adopt, check_ours, load_run, loaded
 from parallelize.runs.record.run_record import check_same_places, drafted, publish, with_inputs_of
 from parallelize.runs.results.merge import all_jobs
@@ -90,9 +91,10 @@ def retry_jobs(
     renewed = _renew(context, store, run)
     queues = context.make_queues()
     clear_dead(queues.dead, jobs)
+    lines = _lines(context, run, jobs)
     sent = 0
     for chunk in batches(jobs, CHUNK):
-        sent += _send_again(context, run, _as_chosen(context, jobs, chunk), queues.main)
+        sent += _send_again(context, run, lines, _as_chosen(context, jobs, chunk), queues.main)
     if sent < len(jobs):
         context.tell(
             f"{plural(len(jobs) - sent, 'job')} left alone: another client has retried them"
@@ -102,12 +104,15 @@ def retry_jobs(
     return Retried(context.run, sent, renewed)
 
 
-def _send_again(context: Context, run: Run, jobs: Sequence[Job], queue: Queue) -> int:
+def _send_again(
+    context: Context, run: Run, lines: EntryLines, jobs: Sequence[Job], queue: Queue
+) -> int:
     """Delete the results of some jobs and send fresh messages; return how many were sent."""
     store, layout = context.store, context.layout
-    listed = _listed(context, run, jobs)
+    # A plain job needs only its key.
+    listed = [lines.get(job.key) or Entry(key=job.key, size=0, etag="") for job in jobs]
     entries = dict(
-        in_parallel(lambda job: (job.key, _as_it_is_now(context, run, listed[job.key])), jobs)
+        in_parallel(lambda entry: (entry.key, _as_it_is_now(context, run, entry)), listed)
     )
     known = {job.key: job.result.input_etag for job in jobs if job.result}
     # Before the results are deleted: every sender from the manifest has to know.
@@ -283,13 +288,12 @@ def _file(context: Context, job: Job) -> None:
     context.store.put(place, record.encode())
 
 
-def _listed(context: Context, run: Run, jobs: Sequence[Job]) -> dict[str, Entry]:
-    """Return the jobs with their files and variables; a plain job needs only its key."""
-    plain = {job.key: Entry(key=job.key, size=0, etag="") for job in jobs}
+def _lines(context: Context, run: Run, chosen: Table) -> EntryLines:
+    """Return the jobs with their files and variables, of a run whose jobs have any."""
     if not (run.extended or run.shares_inputs):
-        return plain
+        return EntryLines()
     known = all_jobs(context.store, context.layout, run)
-    return plain | {entry.key: entry for entry in known if entry.key in plain}
+    return EntryLines.of(entry for entry in known if entry.key in chosen)
 
 
 def _as_it_is_now(context: Context, run: Run, entry: Entry) -> Entry:
