@@ -133,9 +133,10 @@ OUTPUTS = (
         "result-that-was-read",
         "retry takes only the version of a result away that it read",
         f"{TOOLS}operations/retry.py",
-        "    if found != job.result:\n        return found is None\n"
-        "    return store.delete_version(place, there.etag)\n",
-        "    store.delete([place])\n    return True\n",
+        "        if decode_result(layout, info.key, body) != job.result:\n"
+        "            return False\n"
+        "        return store.delete_version(info.key, info.etag)\n",
+        "        store.delete([info.key])\n        return True\n",
         (f"{RETRY}test_a_result_that_another_client_s_retry_has_brought_is_not_deleted",),
     ),
 )

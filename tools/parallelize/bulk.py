@@ -122,6 +122,17 @@ class WireStore:
         while some := tuple(itertools.islice(rest, AT_ONCE)):
             yield from self._wire.run(look)
 
+    def put_each(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Write small objects, many at a time."""
+
+        async def write(clients: AsyncClients) -> None:
+            store = clients.store(self.bucket)
+            await all_of(store.put(key, body) for key, body in some)
+
+        rest = iter(objects)
+        while some := tuple(itertools.islice(rest, AT_ONCE)):
+            self._wire.run(write)
+
     def try_each(
         self, keys: Sequence[str], seconds: float
     ) -> Iterator[tuple[str, bytes | ParallelizeError | None]]:
@@ -227,6 +238,15 @@ def get_each(
 def head_each(store: Store, keys: Iterable[str]) -> Iterator[ObjectInfo | None]:
     """Describe objects in their order, many at a time; None for one that is not there."""
     return store.head_each(keys) if isinstance(store, WireStore) else in_parallel(store.head, keys)
+
+
+def put_each(store: Store, objects: Iterable[tuple[str, bytes]]) -> None:
+    """Write small objects, many at a time."""
+    if isinstance(store, WireStore):
+        store.put_each(objects)
+        return
+    for _ in in_parallel(lambda one: store.put(*one), objects):
+        pass
 
 
 def try_each(

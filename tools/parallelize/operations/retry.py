@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 
+from parallelize.bulk import get_each, head_each, put_each
 from parallelize.console import quoted, shown
 from parallelize.context import Context
 from parallelize.runs.jobs.key_lookup import find_key, key_of_path, matches, no_such_file
@@ -22,7 +23,12 @@ from parallelize.runs.manifest import EntryLines
 from parallelize.runs.record.ownership import adopt, check_ours, load_run, loaded
 from parallelize.runs.record.run_record import check_same_places, drafted, publish, with_inputs_of
 from parallelize.runs.results.merge import all_jobs
-from parallelize.runs.results.results import read_failed, read_result, read_results
+from parallelize.runs.results.results import (
+    decode_result,
+    read_failed,
+    read_result,
+    read_results,
+)
 from parallelize.runs.results.silent import among, find_silent, silent_results, told_silent
 from parallelize.runs.state.resume import resume
 from parallelize.spool import Row, Table, batches
@@ -33,11 +39,12 @@ from parallelize_core.dead_letter import DeadLetter
 from parallelize_core.errors import DecodeError, MissingError, NothingToDoError, UsageError
 from parallelize_core.files import InputFile, files_of
 from parallelize_core.job import JobMessage
+from parallelize_core.layout import RunLayout
 from parallelize_core.manifest import Entry, add_corrections
 from parallelize_core.queue import BATCH, Queue
 from parallelize_core.result import Attempt, Result
 from parallelize_core.run import Run
-from parallelize_core.store import Store
+from parallelize_core.store import ObjectInfo, Store
 
 DELAY_SECONDS = int(AgentConfig.model_fields["run_refresh_seconds"].default)
 """A worker reads run.json this often; the message waits until all have seen the new one."""
@@ -111,16 +118,12 @@ def _send_again(
     store, layout = context.store, context.layout
     # A plain job needs only its key.
     listed = [lines.get(job.key) or Entry(key=job.key, size=0, etag="") for job in jobs]
-    entries = dict(
-        in_parallel(lambda entry: (entry.key, _as_it_is_now(context, run, entry)), listed)
-    )
+    entries = {entry.key: entry for entry in _as_they_are_now(context, run, listed)}
     known = {job.key: job.result.input_etag for job in jobs if job.result}
     # Before the results are deleted: every sender from the manifest has to know.
     add_corrections(store, layout, [e for e in entries.values() if _is_corrected(e, known)])
-    list(in_parallel(lambda job: _file(context, job), jobs))
-    taken = [
-        job for job, gone in in_parallel(lambda job: (job, _take_away(context, job)), jobs) if gone
-    ]
+    put_each(store, (_record_of(layout, job.result) for job in jobs if job.result))
+    taken = _take_away(context, jobs)
     list(in_parallel(lambda job: _remove_spoilt(context, run, job), taken))
     marks = (layout.failure, layout.silence)
     store.delete(mark(job.key) for job in taken for mark in marks)
@@ -148,17 +151,25 @@ def _is_corrected(entry: Entry, known: Mapping[str, str]) -> bool:
     return not entry.merge and known.get(entry.key) not in {"", entry.etag}
 
 
-def _take_away(context: Context, job: Job) -> bool:
-    """Delete the result that was read; return whether there is none now."""
-    store, place = context.store, context.layout.result(job.key)
-    there = store.head(place)
-    if there is None:
-        return True
-    # If a service ignores the condition, a race is possible only during one call.
-    found = read_result(store, context.layout, job.key)
-    if found != job.result:
-        return found is None
-    return store.delete_version(place, there.etag)
+def _take_away(context: Context, jobs: Sequence[Job]) -> list[Job]:
+    """Delete the results that were read; return the jobs that have none now."""
+    store, layout = context.store, context.layout
+    places = [layout.result(job.key) for job in jobs]
+    there = list(head_each(store, places))
+    # They are read after their ETags. If a service ignores the condition of a deletion, another
+    # client's result can be lost only if it comes during the few calls from here on.
+    bodies = [body for _, body in get_each(store, places)]
+
+    def is_gone(found: tuple[Job, ObjectInfo | None, bytes | None]) -> bool:
+        job, info, body = found
+        if info is None or body is None:
+            return True
+        if decode_result(layout, info.key, body) != job.result:
+            return False
+        return store.delete_version(info.key, info.etag)
+
+    gone = in_parallel(is_gone, zip(jobs, there, bodies, strict=True))
+    return [job for job, is_it in zip(jobs, gone, strict=True) if is_it]
 
 
 def _remove_spoilt(context: Context, run: Run, job: Job) -> None:
@@ -279,13 +290,11 @@ def _renew(context: Context, store: Store, there: Run) -> bool:
     return renewed
 
 
-def _file(context: Context, job: Job) -> None:
-    """Save the result as the record of an attempt, so that `logs` still shows it."""
-    if job.result is None:
-        return
-    record = Attempt.model_validate(job.result.model_dump(include=set(Attempt.model_fields)))
-    place = context.layout.attempt(record.key, record.attempt, record.worker, record.started_at)
-    context.store.put(place, record.encode())
+def _record_of(layout: RunLayout, result: Result) -> tuple[str, bytes]:
+    """Return a result as the record of an attempt and its key, so that `logs` still shows it."""
+    record = Attempt.model_validate(result.model_dump(include=set(Attempt.model_fields)))
+    place = layout.attempt(record.key, record.attempt, record.worker, record.started_at)
+    return place, record.encode()
 
 
 def _lines(context: Context, run: Run, chosen: Table) -> EntryLines:
@@ -296,25 +305,37 @@ def _lines(context: Context, run: Run, chosen: Table) -> EntryLines:
     return EntryLines.of(entry for entry in known if entry.key in chosen)
 
 
-def _as_it_is_now(context: Context, run: Run, entry: Entry) -> Entry:
-    """Return a job with its current files: they may have been corrected meanwhile."""
-    files = [_file_now(context, run, file) for file in files_of(entry)]
-    if entry.files is not None:
-        return with_files(entry, files) if files else entry
-    [file] = files
-    update = {"size": file.size, "etag": file.etag, "sha256": file.sha256}
-    return entry.model_copy(update=update)
+def _as_they_are_now(context: Context, run: Run, jobs: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield jobs with their current files: they may have been corrected meanwhile."""
+    files = [file for entry in jobs for file in files_of(entry)]
+    now = iter(_files_now(context, run, files))
+    for entry in jobs:
+        current = [next(now) for _ in files_of(entry)]
+        if entry.files is not None:
+            yield with_files(entry, current) if current else entry
+        else:
+            [file] = current
+            update = {"size": file.size, "etag": file.etag, "sha256": file.sha256}
+            yield entry.model_copy(update=update)
 
 
-def _file_now(context: Context, run: Run, file: InputFile) -> InputFile:
-    bucket, key = file.place(run.input)
-    found = context.store_of(bucket).head(key)
-    if found is None:
-        raise MissingError(
-            f"the input {shown(file.key)} is no longer in {run.input.uri}",
-            fix="put it there again: parallelize prep; to send it and process it once more:\n"
-            f"parallelize run --again {quoted(file.key)}",
-        )
-    # What is known of a content holds for that version alone.
-    sha256 = file.sha256 if found.etag == file.etag else ""
-    return file.model_copy(update={"size": found.size, "etag": found.etag, "sha256": sha256})
+def _files_now(context: Context, run: Run, files: Sequence[InputFile]) -> Iterator[InputFile]:
+    """Yield the current versions of files, in their order."""
+    places = [file.place(run.input) for file in files]
+    by_bucket: dict[str, list[str]] = {}
+    for bucket, key in places:
+        by_bucket.setdefault(bucket, []).append(key)
+    heads = {
+        bucket: head_each(context.store_of(bucket), keys) for bucket, keys in by_bucket.items()
+    }
+    for file, (bucket, _) in zip(files, places, strict=True):
+        found = next(heads[bucket])
+        if found is None:
+            raise MissingError(
+                f"the input {shown(file.key)} is no longer in {run.input.uri}",
+                fix="put it there again: parallelize prep; to send it and process it once more:\n"
+                f"parallelize run --again {quoted(file.key)}",
+            )
+        # What is known of a content holds for that version alone.
+        sha256 = file.sha256 if found.etag == file.etag else ""
+        yield file.model_copy(update={"size": found.size, "etag": found.etag, "sha256": sha256})
