@@ -376,16 +376,22 @@ BUDGET = cost_limit_reason(20, 20.5)
     ],
 )  # fmt: skip
 def test_an_e_mail_says_what_has_happened_what_it_cost_and_what_to_do_next(
-    make: MakeBench, paused: str, files: int, subject: str, next_step: str
+    make: MakeBench, tmp_path: Path, paused: str, files: int, subject: str, next_step: str
 ) -> None:
     published: list[tuple[str, str, str]] = []
-    bench = make(f"sleep 0.05; {SOME_FAIL}", config=QUICK)
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    wait = f"touch {begun}; until [ -e {go} ]; do sleep 0.01; done; sleep 0.05"
+    bench = make(f"{wait}; {SOME_FAIL}", config=QUICK)
     bench.means = Means(lambda *words: published.append(words))
     ask(bench, Notify(topic=TOPIC))
     bench.add({f"a{number}": b"" for number in range(files)})
-    if paused:
-        pause(bench.store, bench.layout, paused)
-    bench.run()
+    with at_work(bench.worker()) as [worker]:
+        # A worker that sees the pause before it has a job does none.
+        until(begun.exists)
+        if paused:
+            pause(bench.store, bench.layout, paused)
+        go.touch()
+        worker.join()
     [(topic, told_subject, told)] = published
     line, _, body = told.partition("\n\n")
     assert topic == TOPIC
