@@ -35,7 +35,7 @@ BATCH = 250
 SORTED_ROWS = 20_000
 """Rows that are sorted in memory, which takes some 10 MB."""
 
-FEW_ROWS = 5000
+FEW_ROWS = 20_000
 """A table with more rows than this goes to disk."""
 
 FEW_BYTES = 4 * 1024 * 1024
