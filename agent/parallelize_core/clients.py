@@ -1,4 +1,4 @@
-"""boto3 clients: built in one place, with one rule for regions, timeouts and retries.
+"""boto3 clients, with one rule for regions, timeouts and retries, and counts of all requests sent.
 
 boto3 is imported when a session is made: it takes longer than everything else in a command's help.
 """

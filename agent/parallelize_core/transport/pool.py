@@ -36,7 +36,7 @@ TLS_CONNECTIONS = 128
 """Connections over TLS to one server at a time; further calls wait for one.
 
 Each takes 0.3 MiB, most of it asyncio's buffer, and half a millisecond of CPU to make. With answers
-after 30 ms, so many carry 4,200 small requests a second, which is about what one core can make.
+after 30 ms, 128 carry 4,200 small requests a second, which is about what one core can make.
 """
 
 
